@@ -1,0 +1,116 @@
+// swift-tools-version: 6.2
+import Foundation
+import PackageDescription
+
+/// Where `ops/setup` puts LibTorch; `LIBTORCH` points at another copy, a CUDA build say.
+let libtorch =
+  Context.environment["LIBTORCH"]
+  ?? (Context.environment["XDG_CACHE_HOME"] ?? (Context.environment["HOME"] ?? "") + "/.cache")
+  + "/weir/libtorch-2.13.0/torch"
+
+let swiftSettings: [SwiftSetting] = [
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func tool(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: name, dependencies: dependencies + [.product(name: "ArgumentParser", package: "swift-argument-parser")],
+    swiftSettings: swiftSettings)
+}
+
+func tests(_ module: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = []) -> Target {
+  .testTarget(
+    name: module + "Tests", dependencies: [.target(name: module)] + dependencies, resources: resources,
+    swiftSettings: swiftSettings)
+}
+
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
+let ordered = Target.Dependency.product(name: "OrderedCollections", package: "swift-collections")
+let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+
+var targets: [Target] = [
+  .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+  .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
+  .systemLibrary(name: "CPNG", providers: [.apt(["libpng-dev"])]),
+  .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
+  .target(name: "CLinuxShims"),
+  .target(name: "CWeirProto", dependencies: ["CProtobufC"]),
+  .target(
+    name: "CTorchBridge",
+    cxxSettings: [
+      .unsafeFlags([
+        "-O2", "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include",
+      ])
+    ],
+    linkerSettings: [
+      .unsafeFlags(["-L\(libtorch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(libtorch)/lib"]),
+      .linkedLibrary("torch"), .linkedLibrary("torch_cpu"), .linkedLibrary("c10"),
+    ]),
+  library("Digests", ["CSodium"]),
+  library("ZeroMQ", ["CZeroMQ", "CLinuxShims"]),
+  library("Wire", ["CWeirProto", "CProtobufC", "ZeroMQ", "Digests"]),
+  library("Images", ["CPNG"]),
+  library("Tensors", ["CTorchBridge"]),
+  library("Diffusion"),
+  library("UNet", ["Tensors"]),
+  library("Cascade", ["UNet", "Diffusion", "Tensors", "Digests"]),
+  library("Broker", ["Wire", "ZeroMQ", "Digests", grdb, logging, lifecycle, deque, heap, ordered]),
+  library("Worker", ["Wire", "ZeroMQ", "Digests", "Cascade", "Diffusion", logging, lifecycle]),
+  library("Client", ["Wire", "ZeroMQ", "Digests", logging]),
+  library("LocalFleet", ["Client", "Wire", "ZeroMQ", subprocess, logging]),
+  library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images"]),
+  tool("weir", ["Client", "LocalFleet", "Images", "Wire", logging]),
+  tool("weir-broker", ["Broker", logging, lifecycle]),
+  tool("weir-worker", ["Worker", logging, lifecycle]),
+  tool("weir-lab", ["Training", "Cascade", "UNet", "Diffusion", "Tensors", "Images"]),
+  tests("ZeroMQ"),
+  tests("Wire", ["ZeroMQ"]),
+  tests("Images"),
+  tests("Tensors"),
+  tests("Diffusion"),
+  tests("UNet", ["Tensors"], resources: [.copy("Goldens")]),
+  tests("Cascade", ["UNet", "Diffusion", "Tensors"]),
+  tests("Broker", ["Wire", "ZeroMQ"]),
+  tests("Worker", ["Wire", "ZeroMQ"]),
+  tests("Client", ["Wire", "ZeroMQ"]),
+  tests("Training", ["Cascade", "UNet", "Diffusion", "Tensors", "Images"]),
+  .testTarget(
+    name: "FleetTests",
+    dependencies: [
+      "Client", "LocalFleet", "Images", "Wire", "ZeroMQ", "weir", "weir-broker", "weir-worker", "weir-lab", subprocess,
+    ],
+    swiftSettings: swiftSettings),
+]
+
+// DEVELOPMENT ONLY, removed before the first release: WEIR_ONLY=A,B builds just these targets.
+if let only = Context.environment["WEIR_ONLY"] {
+  let names = Set(only.split(separator: ",").map(String.init))
+  targets = targets.filter { names.contains($0.name) }
+}
+
+let package = Package(
+  name: "weir",
+  products: targets.contains { $0.name == "Client" } ? [.library(name: "WeirClient", targets: ["Client"])] : [],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
+    .package(url: "https://github.com/swiftlang/swift-subprocess", exact: "1.0.2"),
+  ],
+  targets: targets,
+  swiftLanguageModes: [.v6],
+  cxxLanguageStandard: .cxx20
+)
