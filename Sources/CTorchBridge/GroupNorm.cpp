@@ -1,0 +1,462 @@
+// GroupNorm + affine + (1 + scale), shift + SiLU in two passes over memory, for serving.
+//
+// The bytes of a sample depend on that sample alone. Its memory is cut into units by its own shape; each unit's sums are formed
+// in one fixed order by whichever thread takes it; the units' sums are added in index order. So neither the batch, nor the slot
+// in it, nor the thread count has a say. Sums of 64 numbers are f32, around a pivot (the channel's first element) so that a mean
+// far from zero costs no digits; everything above that is double.
+#include "Internal.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#define WEIR_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define WEIR_CLONES
+#endif
+#define WEIR_INLINE static inline __attribute__((always_inline))
+
+using namespace weir;
+
+namespace {
+
+constexpr int lanes = 16;
+typedef float Floats __attribute__((vector_size(lanes * 4), aligned(4)));
+typedef uint32_t Words __attribute__((vector_size(lanes * 4), aligned(4)));
+typedef uint16_t Halves __attribute__((vector_size(lanes * 2), aligned(2)));
+
+// Elements of one f32 sum.
+constexpr int64_t runLength = 64;
+// Elements of one unit of work, about: half of a first-level cache in bf16.
+constexpr int64_t unitElements = 16384;
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+WEIR_INLINE void load(const float *from, Floats &to) { std::memcpy(&to, from, sizeof to); }
+
+WEIR_INLINE void load(const BFloat16 *from, Floats &to) {
+  Halves halves;
+  std::memcpy(&halves, from, sizeof halves);
+  const Words words = __builtin_convertvector(halves, Words) << 16;
+  std::memcpy(&to, &words, sizeof to);
+}
+
+WEIR_INLINE void store(const Floats &from, float *to) { std::memcpy(to, &from, sizeof from); }
+
+// Rounds to nearest, ties to even; a NaN stays a NaN.
+WEIR_INLINE void store(const Floats &from, BFloat16 *to) {
+  Words words;
+  std::memcpy(&words, &from, sizeof words);
+  const Words rounded = (words + 0x7fff + ((words >> 16) & 1)) >> 16;
+  const Words isNaN = (Words)(from != from);
+  const Halves halves = __builtin_convertvector((isNaN & 0x7fc0) | (~isNaN & rounded), Halves);
+  std::memcpy(to, &halves, sizeof halves);
+}
+
+WEIR_INLINE float one(const float *from) { return *from; }
+
+WEIR_INLINE float one(const BFloat16 *from) {
+  const uint32_t word = uint32_t{from->bits} << 16;
+  float number;
+  std::memcpy(&number, &word, sizeof number);
+  return number;
+}
+
+// x becomes x / (1 + exp(-x)). exp by Cody-Waite reduction and a degree 6 polynomial (Cephes' expf), good to about 2 ulp.
+WEIR_INLINE void silu(Floats &x) {
+  Floats t = -x;
+  // Beyond these exp leaves the normal numbers; x/(1+exp(-x)) is by then x, or below 1e-36.
+  const Floats low = Floats{} - 87.0f, high = Floats{} + 88.0f;
+  t = t < low ? low : t;
+  t = t > high ? high : t;
+  // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
+  const Floats magic = Floats{} + 12582912.0f;
+  const Floats shifted = t * 1.44269504088896341f + magic;
+  const Floats n = shifted - magic;
+  Floats r = t - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  Words exponent;
+  std::memcpy(&exponent, &shifted, sizeof exponent);
+  exponent = (exponent + 127) << 23;
+  Floats power;
+  std::memcpy(&power, &exponent, sizeof power);
+  x = x / (1.0f + p * power);
+}
+
+// ---- sums ----
+
+// Channels-last, `width` (at most `lanes`, or exactly if `Full`) channels of `rows` rows `stride` elements apart.
+template <bool Full, class Element>
+WEIR_INLINE void sumColumns(
+    const Element *rows, int64_t count, int64_t stride, const float *pivot, int64_t width, double *sums, double *squares) {
+  Floats k{};
+  if constexpr (Full) {
+    std::memcpy(&k, pivot, sizeof k);
+  } else {
+    std::memcpy(&k, pivot, width * sizeof(float));
+  }
+  double total[lanes] = {}, totalSquares[lanes] = {};
+  for (int64_t start = 0; start < count; start += runLength) {
+    const int64_t end = std::min(count, start + runLength);
+    Floats s{}, q{};
+    for (int64_t row = start; row < end; row++) {
+      Floats x{};
+      if constexpr (Full) {
+        load(rows + row * stride, x);
+      } else {
+        for (int64_t lane = 0; lane < width; lane++) x[lane] = one(rows + row * stride + lane);
+      }
+      const Floats d = x - k;
+      s += d;
+      q += d * d;
+    }
+    for (int lane = 0; lane < lanes; lane++) {
+      total[lane] += s[lane];
+      totalSquares[lane] += q[lane];
+    }
+  }
+  for (int64_t lane = 0; lane < width; lane++) {
+    sums[lane] = total[lane];
+    squares[lane] = totalSquares[lane];
+  }
+}
+
+template <class Element>
+WEIR_INLINE void sumRows(
+    const Element *rows, int64_t count, int64_t channels, const float *pivot, double *sums, double *squares) {
+  int64_t channel = 0;
+  for (; channel + lanes <= channels; channel += lanes) {
+    sumColumns<true>(rows + channel, count, channels, pivot + channel, lanes, sums + channel, squares + channel);
+  }
+  if (channel < channels) {
+    sumColumns<false>(rows + channel, count, channels, pivot + channel, channels - channel, sums + channel, squares + channel);
+  }
+}
+
+// Contiguous: `count` elements of one channel.
+template <class Element>
+WEIR_INLINE void sumRun(const Element *elements, int64_t count, float pivot, double *sum, double *square) {
+  double total[lanes] = {}, totalSquares[lanes] = {};
+  const int64_t whole = count / lanes * lanes;
+  for (int64_t start = 0; start < whole; start += runLength * lanes) {
+    const int64_t end = std::min(whole, start + runLength * lanes);
+    Floats s{}, q{};
+    for (int64_t i = start; i < end; i += lanes) {
+      Floats x;
+      load(elements + i, x);
+      const Floats d = x - pivot;
+      s += d;
+      q += d * d;
+    }
+    for (int lane = 0; lane < lanes; lane++) {
+      total[lane] += s[lane];
+      totalSquares[lane] += q[lane];
+    }
+  }
+  for (int64_t i = whole; i < count; i++) {
+    const double d = one(elements + i) - pivot;
+    total[i - whole] += d;
+    totalSquares[i - whole] += d * d;
+  }
+  *sum = 0;
+  *square = 0;
+  for (int lane = 0; lane < lanes; lane++) {
+    *sum += total[lane];
+    *square += totalSquares[lane];
+  }
+}
+
+// ---- y = a*x + b, then SiLU ----
+
+template <bool Silu>
+WEIR_INLINE void finish(Floats &x, const Floats &a, const Floats &b) {
+  x = x * a + b;
+  if constexpr (Silu) silu(x);
+}
+
+template <bool Silu, class Element>
+WEIR_INLINE void applyRows(const Element *x, Element *y, int64_t count, int64_t channels, const float *a, const float *b) {
+  for (int64_t row = 0; row < count; row++) {
+    const Element *from = x + row * channels;
+    Element *to = y + row * channels;
+    int64_t channel = 0;
+    for (; channel + lanes <= channels; channel += lanes) {
+      Floats value, factor, offset;
+      load(from + channel, value);
+      load(a + channel, factor);
+      load(b + channel, offset);
+      finish<Silu>(value, factor, offset);
+      store(value, to + channel);
+    }
+    if (channel < channels) {
+      const int64_t width = channels - channel;
+      Element tail[lanes] = {};
+      float factors[lanes] = {}, offsets[lanes] = {};
+      std::memcpy(tail, from + channel, width * sizeof(Element));
+      std::memcpy(factors, a + channel, width * sizeof(float));
+      std::memcpy(offsets, b + channel, width * sizeof(float));
+      Floats value, factor, offset;
+      load(tail, value);
+      load(factors, factor);
+      load(offsets, offset);
+      finish<Silu>(value, factor, offset);
+      store(value, tail);
+      std::memcpy(to + channel, tail, width * sizeof(Element));
+    }
+  }
+}
+
+template <bool Silu, class Element>
+WEIR_INLINE void applyRun(const Element *x, Element *y, int64_t count, float a, float b) {
+  const Floats factor = Floats{} + a, offset = Floats{} + b;
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    Floats value;
+    load(x + i, value);
+    finish<Silu>(value, factor, offset);
+    store(value, y + i);
+  }
+  if (i < count) {
+    Element tail[lanes] = {};
+    std::memcpy(tail, x + i, (count - i) * sizeof(Element));
+    Floats value;
+    load(tail, value);
+    finish<Silu>(value, factor, offset);
+    store(value, tail);
+    std::memcpy(y + i, tail, (count - i) * sizeof(Element));
+  }
+}
+
+// The clones: one set of machine code per instruction set, chosen when the program is loaded.
+WEIR_CLONES void sumRowsF32(const float *x, int64_t n, int64_t c, const float *k, double *s, double *q) { sumRows(x, n, c, k, s, q); }
+WEIR_CLONES void sumRowsBF16(const BFloat16 *x, int64_t n, int64_t c, const float *k, double *s, double *q) { sumRows(x, n, c, k, s, q); }
+WEIR_CLONES void sumRunF32(const float *x, int64_t n, float k, double *s, double *q) { sumRun(x, n, k, s, q); }
+WEIR_CLONES void sumRunBF16(const BFloat16 *x, int64_t n, float k, double *s, double *q) { sumRun(x, n, k, s, q); }
+WEIR_CLONES void applyRowsF32(const float *x, float *y, int64_t n, int64_t c, const float *a, const float *b, bool silu) {
+  silu ? applyRows<true>(x, y, n, c, a, b) : applyRows<false>(x, y, n, c, a, b);
+}
+WEIR_CLONES void applyRowsBF16(const BFloat16 *x, BFloat16 *y, int64_t n, int64_t c, const float *a, const float *b, bool silu) {
+  silu ? applyRows<true>(x, y, n, c, a, b) : applyRows<false>(x, y, n, c, a, b);
+}
+WEIR_CLONES void applyRunF32(const float *x, float *y, int64_t n, float a, float b, bool silu) {
+  silu ? applyRun<true>(x, y, n, a, b) : applyRun<false>(x, y, n, a, b);
+}
+WEIR_CLONES void applyRunBF16(const BFloat16 *x, BFloat16 *y, int64_t n, float a, float b, bool silu) {
+  silu ? applyRun<true>(x, y, n, a, b) : applyRun<false>(x, y, n, a, b);
+}
+
+inline void sumRowsOf(const float *x, int64_t n, int64_t c, const float *k, double *s, double *q) { sumRowsF32(x, n, c, k, s, q); }
+inline void sumRowsOf(const BFloat16 *x, int64_t n, int64_t c, const float *k, double *s, double *q) { sumRowsBF16(x, n, c, k, s, q); }
+inline void sumRunOf(const float *x, int64_t n, float k, double *s, double *q) { sumRunF32(x, n, k, s, q); }
+inline void sumRunOf(const BFloat16 *x, int64_t n, float k, double *s, double *q) { sumRunBF16(x, n, k, s, q); }
+inline void applyRowsOf(const float *x, float *y, int64_t n, int64_t c, const float *a, const float *b, bool silu) {
+  applyRowsF32(x, y, n, c, a, b, silu);
+}
+inline void applyRowsOf(const BFloat16 *x, BFloat16 *y, int64_t n, int64_t c, const float *a, const float *b, bool silu) {
+  applyRowsBF16(x, y, n, c, a, b, silu);
+}
+inline void applyRunOf(const float *x, float *y, int64_t n, float a, float b, bool silu) { applyRunF32(x, y, n, a, b, silu); }
+inline void applyRunOf(const BFloat16 *x, BFloat16 *y, int64_t n, float a, float b, bool silu) { applyRunBF16(x, y, n, a, b, silu); }
+
+// ---- the whole ----
+
+struct Problem {
+  int64_t samples, channels, pixels, groups;
+  double eps;
+  bool silu;
+  const float *weight, *bias, *scale, *shift;  // any may be NULL; scale and shift are (samples, channels)
+};
+
+// From each channel's sums around its pivot to the factor and offset that pass 2 applies.
+void coefficients(const Problem &p, int64_t sample, const double *sums, const double *squares, const float *pivot, float *a, float *b) {
+  const int64_t width = p.channels / p.groups;
+  const double pixels = static_cast<double>(p.pixels), elements = pixels * static_cast<double>(width);
+  for (int64_t group = 0; group < p.groups; group++) {
+    // Sums around the group's first pivot, of all its channels.
+    const int64_t first = group * width;
+    const double base = pivot[first];
+    double sum = 0, square = 0;
+    for (int64_t c = first; c < first + width; c++) {
+      const double distance = pivot[c] - base;
+      sum += sums[c] + pixels * distance;
+      square += squares[c] + 2 * distance * sums[c] + pixels * distance * distance;
+    }
+    const double offset = sum / elements;
+    const double variance = std::max(0.0, square / elements - offset * offset);
+    const double mean = base + offset, inverse = 1 / std::sqrt(variance + p.eps);
+    for (int64_t c = first; c < first + width; c++) {
+      double factor = p.weight ? inverse * p.weight[c] : inverse;
+      double constant = (p.bias ? p.bias[c] : 0.0) - mean * factor;
+      if (p.scale) {
+        const double scale = 1.0 + p.scale[sample * p.channels + c];
+        factor *= scale;
+        constant *= scale;
+      }
+      if (p.shift) constant += p.shift[sample * p.channels + c];
+      a[c] = static_cast<float>(factor);
+      b[c] = static_cast<float>(constant);
+    }
+  }
+}
+
+// What one thread should at least get, in units, before a second one is worth its start.
+constexpr int64_t grain = 2;
+
+template <class Element>
+void runChannelsLast(const Problem &p, const Element *x, Element *y) {
+  const int64_t rows = std::clamp<int64_t>(unitElements / p.channels, 1, p.pixels);
+  const int64_t units = (p.pixels + rows - 1) / rows, size = p.pixels * p.channels, c = p.channels;
+  std::vector<double> sums(p.samples * units * c), squares(p.samples * units * c);
+  std::vector<float> pivot(p.samples * c), a(p.samples * c), b(p.samples * c);
+  for (int64_t i = 0; i < p.samples * c; i++) pivot[i] = one(x + i / c * size + i % c);
+  at::parallel_for(0, p.samples * units, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t unit = begin; unit < end; unit++) {
+      const int64_t sample = unit / units, row = unit % units * rows;
+      sumRowsOf(
+          x + sample * size + row * c, std::min(rows, p.pixels - row), c, &pivot[sample * c], &sums[unit * c], &squares[unit * c]);
+    }
+  });
+  for (int64_t sample = 0; sample < p.samples; sample++) {
+    double *total = &sums[sample * units * c], *totalSquares = &squares[sample * units * c];
+    for (int64_t unit = 1; unit < units; unit++) {
+      for (int64_t i = 0; i < c; i++) {
+        total[i] += total[unit * c + i];
+        totalSquares[i] += totalSquares[unit * c + i];
+      }
+    }
+    coefficients(p, sample, total, totalSquares, &pivot[sample * c], &a[sample * c], &b[sample * c]);
+  }
+  at::parallel_for(0, p.samples * units, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t unit = begin; unit < end; unit++) {
+      const int64_t sample = unit / units, row = unit % units * rows, at = sample * size + row * c;
+      applyRowsOf(x + at, y + at, std::min(rows, p.pixels - row), c, &a[sample * c], &b[sample * c], p.silu);
+    }
+  });
+}
+
+template <class Element>
+void runContiguous(const Problem &p, const Element *x, Element *y) {
+  const int64_t c = p.channels, channels = p.samples * c;
+  const int64_t perThread = std::max<int64_t>(1, grain * unitElements / p.pixels);
+  std::vector<double> sums(channels), squares(channels);
+  std::vector<float> pivot(channels), a(channels), b(channels);
+  at::parallel_for(0, channels, perThread, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
+      pivot[i] = one(x + i * p.pixels);
+      sumRunOf(x + i * p.pixels, p.pixels, pivot[i], &sums[i], &squares[i]);
+    }
+  });
+  for (int64_t sample = 0; sample < p.samples; sample++) {
+    coefficients(p, sample, &sums[sample * c], &squares[sample * c], &pivot[sample * c], &a[sample * c], &b[sample * c]);
+  }
+  at::parallel_for(0, channels, perThread, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) applyRunOf(x + i * p.pixels, y + i * p.pixels, p.pixels, a[i], b[i], p.silu);
+  });
+}
+
+template <class Element>
+void run(const Problem &p, bool channelsLast, const at::Tensor &x, at::Tensor &y) {
+  const auto from = static_cast<const Element *>(x.const_data_ptr());
+  const auto to = static_cast<Element *>(y.mutable_data_ptr());
+  channelsLast ? runChannelsLast(p, from, to) : runContiguous(p, from, to);
+}
+
+// Whether a pixel's channels are neighbours in memory, for any number of pixel dimensions.
+bool isChannelsLast(const at::Tensor &x) {
+  if (x.dim() == 4) return x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  int64_t expected = x.size(1);
+  if (x.size(1) > 1 && x.stride(1) != 1) return false;
+  for (int64_t dim = x.dim() - 1; dim >= 2; dim--) {
+    if (x.size(dim) > 1 && x.stride(dim) != expected) return false;
+    expected *= x.size(dim);
+  }
+  return x.size(0) <= 1 || x.stride(0) == expected;
+}
+
+// (N or 1, C) or (N or 1, C, 1, ...) as f32 (N, C).
+std::optional<at::Tensor> perSample(const std::optional<at::Tensor> &given, const char *name, int64_t samples, int64_t channels) {
+  if (!given) return std::nullopt;
+  TORCH_CHECK(
+      given->dim() >= 2 && (given->size(0) == samples || given->size(0) == 1) && given->size(1) == channels &&
+          given->numel() == given->size(0) * channels,
+      name, " must have shape (", samples, " or 1, ", channels, "[, 1, 1]), not ", given->sizes());
+  return given->reshape({given->size(0), channels}).to(at::kFloat).expand({samples, channels}).contiguous();
+}
+
+std::optional<at::Tensor> perChannel(const std::optional<at::Tensor> &given, const char *name, int64_t channels) {
+  if (!given) return std::nullopt;
+  TORCH_CHECK(given->dim() == 1 && given->size(0) == channels, name, " must have shape (", channels, "), not ", given->sizes());
+  return given->to(at::kFloat).contiguous();
+}
+
+const float *data(const std::optional<at::Tensor> &tensor) { return tensor ? tensor->const_data_ptr<float>() : nullptr; }
+
+at::Tensor fusedGroupNorm(
+    const at::Tensor &x, int64_t groups, const std::optional<at::Tensor> &weight, const std::optional<at::Tensor> &bias, double eps,
+    const std::optional<at::Tensor> &scale, const std::optional<at::Tensor> &shift, bool silu) {
+  TORCH_CHECK(!(c10::GradMode::is_enabled() && x.requires_grad()), "the fused GroupNorm has no gradient; use groupNorm for training");
+  TORCH_CHECK(x.dim() >= 2, "GroupNorm takes (N, C, ...), not ", x.sizes());
+  const int64_t samples = x.size(0), channels = x.size(1);
+  TORCH_CHECK(groups >= 1 && channels % groups == 0, channels, " channels do not form ", groups, " equal groups");
+  const auto gamma = perChannel(weight, "weight", channels), beta = perChannel(bias, "bias", channels);
+  const auto scales = perSample(scale, "scale", samples, channels), shifts = perSample(shift, "shift", samples, channels);
+
+  if (!x.is_cpu()) {
+    auto y = at::group_norm(x.to(at::kFloat), groups, gamma, beta, eps);
+    std::vector<int64_t> sizes(x.dim(), 1);
+    sizes[0] = samples;
+    sizes[1] = channels;
+    if (scales) y = y * (scales->reshape(sizes) + 1);
+    if (shifts) y = y + shifts->reshape(sizes);
+    if (silu) y = at::silu(y);
+    return y.to(x.scalar_type());
+  }
+
+  TORCH_CHECK(
+      x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, "the fused GroupNorm takes f32 or bf16, not ", x.scalar_type());
+  TORCH_CHECK(
+      (!gamma || gamma->is_cpu()) && (!beta || beta->is_cpu()) && (!scales || scales->is_cpu()) && (!shifts || shifts->is_cpu()),
+      "weight, bias, scale and shift must be on x's device, ", x.device());
+  const bool channelsLast = isChannelsLast(x);
+  const auto input = channelsLast ? x : x.contiguous();
+  auto y = channelsLast ? at::empty_strided(x.sizes(), x.strides(), x.options()) : at::empty(x.sizes(), x.options());
+  if (x.numel() == 0) return y;
+  const Problem problem{samples, channels, x.numel() / (samples * channels), groups, eps, silu,
+                        data(gamma), data(beta), data(scales), data(shifts)};
+  x.scalar_type() == at::kFloat ? run<float>(problem, channelsLast, input, y) : run<BFloat16>(problem, channelsLast, input, y);
+  return y;
+}
+
+}  // namespace
+
+const char *wt_fused_kernel_target(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4";
+  if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3";
+  return "x86-64";
+#else
+  return "baseline";
+#endif
+}
+
+wt_status wt_fused_group_norm(
+    wt_tensor x, int64_t groups, wt_tensor weight, wt_tensor bias, double eps, wt_tensor scale, wt_tensor shift, bool silu, wt_tensor *out) {
+  return guarded([&] {
+    *out = wrap(fusedGroupNorm(value(x), groups, optional(weight), optional(bias), eps, optional(scale), optional(shift), silu));
+  });
+}

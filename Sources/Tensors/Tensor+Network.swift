@@ -1,0 +1,98 @@
+import CTorchBridge
+
+/// What a convolution may end with.
+package enum Activation: Sendable {
+  case none, silu, relu
+
+  var raw: wt_activation {
+    switch self {
+    case .none: WT_NO_ACTIVATION
+    case .silu: WT_ACTIVATION_SILU
+    case .relu: WT_ACTIVATION_RELU
+    }
+  }
+}
+
+/// A convolution weight in oneDNN's own memory order, for one stride and padding. CPU only.
+package struct PackedConvolutionWeight: Sendable {
+  let tensor: Tensor
+  let stride: Int
+  let padding: Int
+
+  /// `weight`: (out, in, kh, kw), f32 or bf16.
+  package init(_ weight: Tensor, stride: Int, padding: Int) throws(TorchError) {
+    self.stride = stride
+    self.padding = padding
+    tensor = try Tensor.make("packConvolutionWeight", keeping: weight) {
+      wt_pack_conv2d_weight(weight.handle, Int64(stride), Int64(padding), $0)
+    }
+  }
+}
+
+/// Network layers. All are differentiable unless they say otherwise.
+extension Tensor {
+  /// x (..., in), weight (out, in), bias (out) -> (..., out).
+  package func linear(_ weight: Tensor, _ bias: Tensor? = nil) throws(TorchError) -> Tensor {
+    try Tensor.make("linear", keeping: self, weight, bias) { wt_linear(handle, weight.handle, bias?.handle, $0) }
+  }
+
+  /// x (N, in, H, W), weight (out, in, kh, kw), bias (out).
+  package func conv2d(
+    _ weight: Tensor, _ bias: Tensor? = nil, stride: Int = 1, padding: Int = 0
+  ) throws(TorchError) -> Tensor {
+    try Tensor.make("conv2d", keeping: self, weight, bias) {
+      wt_conv2d(handle, weight.handle, bias?.handle, Int64(stride), Int64(padding), $0)
+    }
+  }
+
+  /// activation(conv2d + bias + residual) in one oneDNN call. CPU, f32 or bf16 throughout; not differentiable.
+  package func conv2dPointwise(
+    weight: PackedConvolutionWeight, bias: Tensor? = nil, residual: Tensor? = nil, activation: Activation = .none
+  ) throws(TorchError) -> Tensor {
+    try Tensor.make("conv2dPointwise", keeping: self, weight.tensor, bias, residual) {
+      wt_conv2d_packed(
+        handle, weight.tensor.handle, bias?.handle, residual?.handle, Int64(weight.stride), Int64(weight.padding), activation.raw, $0)
+    }
+  }
+
+  /// GroupNorm (Wu & He 2018) over (N, C, ...): biased variance, then weight (C) and bias (C). LibTorch's; for training.
+  package func groupNorm(
+    groups: Int, weight: Tensor?, bias: Tensor?, eps: Double = 1e-5
+  ) throws(TorchError) -> Tensor {
+    try Tensor.make("groupNorm", keeping: self, weight, bias) {
+      wt_group_norm(handle, Int64(groups), weight?.handle, bias?.handle, eps, $0)
+    }
+  }
+
+  /// GroupNorm with weight (C) and bias (C), then y*(1+scale)+shift with scale and shift of (N or 1, C[, 1, 1]), then SiLU, each
+  /// part only if asked for. For serving: x (N, C, ...) in f32 or bf16, contiguous or channels-last; the result has x's type and
+  /// layout. On the CPU a sample's bytes depend on that sample alone: not on the batch, its slot or the thread count.
+  /// Not differentiable.
+  package func fusedGroupNorm(
+    groups: Int, weight: Tensor?, bias: Tensor?, eps: Double = 1e-5, scale: Tensor? = nil, shift: Tensor? = nil, silu: Bool
+  ) throws(TorchError) -> Tensor {
+    try Tensor.make("fusedGroupNorm", keeping: self, weight, bias, scale, shift) {
+      wt_fused_group_norm(handle, Int64(groups), weight?.handle, bias?.handle, eps, scale?.handle, shift?.handle, silu, $0)
+    }
+  }
+
+  /// Rows of `weight` (entries, width) at `indices` (i64, any shape).
+  package static func embedding(weight: Tensor, indices: Tensor) throws(TorchError) -> Tensor {
+    try make("embedding", keeping: weight, indices) { wt_embedding(weight.handle, indices.handle, $0) }
+  }
+
+  /// (N, C, H, W) -> (N, C, 2H, 2W), each pixel four times.
+  package func upsampleNearest2x() throws(TorchError) -> Tensor {
+    try Tensor.make("upsampleNearest2x", keeping: self) { wt_upsample_nearest2x(handle, $0) }
+  }
+
+  /// (N, C, H, W) -> (N, C, H/2, W/2), the mean of 2x2 pixels.
+  package func avgPool2x2() throws(TorchError) -> Tensor {
+    try Tensor.make("avgPool2x2", keeping: self) { wt_avg_pool2x2(handle, $0) }
+  }
+
+  /// Bilinear with half-pixel centres (align_corners false), no antialiasing.
+  package func upsampleBilinear(height: Int, width: Int) throws(TorchError) -> Tensor {
+    try Tensor.make("upsampleBilinear", keeping: self) { wt_upsample_bilinear(handle, Int64(height), Int64(width), $0) }
+  }
+}

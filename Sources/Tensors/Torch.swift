@@ -1,0 +1,65 @@
+import CTorchBridge
+
+/// What concerns the library or the calling thread rather than one tensor.
+package enum Torch {
+  /// LibTorch's version, for example `2.13.0`.
+  package static var version: String { String(cString: wt_version()) }
+
+  /// The instruction set LibTorch's own kernels use here, for example `AVX512`.
+  package static var cpuCapability: String { String(cString: wt_cpu_capability()) }
+
+  /// The instruction set `fusedGroupNorm` uses here, for example `x86-64-v4`.
+  package static var fusedKernelTarget: String { String(cString: wt_fused_kernel_target()) }
+
+  package static var isCUDAAvailable: Bool { wt_cuda_available() }
+
+  /// Tensor and mode handles alive in the bridge; returns to its start value when nothing leaks.
+  package static var liveHandles: Int { Int(wt_live_handles()) }
+
+  /// Threads that one operation may use; process-wide, each thread takes it over at its next call here.
+  package static var threads: Int { Int(wt_threads()) }
+
+  package static func setThreads(_ count: Int) throws(TorchError) {
+    try check("setThreads", wt_set_threads(Int32(clamping: count)))
+  }
+
+  /// Seeds LibTorch's global generators, which only `dropout` uses here.
+  package static func manualSeed(_ seed: UInt64) throws(TorchError) {
+    try check("manualSeed", wt_manual_seed(seed))
+  }
+
+  /// Runs `body` without recording for gradients, on this thread.
+  package static func withoutGradients<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try within(WT_NO_GRADIENTS, body)
+  }
+
+  /// Runs `body` in inference mode: cheaper than `withoutGradients`, but its tensors can never take part in training.
+  package static func inferenceMode<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try within(WT_INFERENCE, body)
+  }
+
+  /// Runs `body` with convolutions and matrix products computed in `dtype` (bf16, f16) though their inputs and weights are f32;
+  /// weights are cast once until the outermost block ends, so optimiser steps belong outside.
+  package static func autocast<Result>(
+    _ dtype: DType, device: Device = .cpu, _ body: () throws -> Result
+  ) throws -> Result {
+    var mode: OpaquePointer?
+    try check("autocast", wt_mode_begin(WT_AUTOCAST, device.name, dtype.raw, &mode))
+    defer { wt_mode_end(mode) }
+    return try body()
+  }
+
+  private static func within<Result, Failure: Error>(
+    _ kind: wt_mode_kind, _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    var mode: OpaquePointer?
+    // These two kinds can't fail to begin but for want of memory, and then the body fails too.
+    wt_mode_begin(kind, nil, WT_F32, &mode)
+    defer { wt_mode_end(mode) }
+    return try body()
+  }
+}
