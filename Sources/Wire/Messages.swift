@@ -1,0 +1,439 @@
+/// The messages of `proto/weir/v1/weir.proto` as Swift values. The proto file says what each field means.
+
+/// A job's identity: random 64 bits, written as 16 hexadecimal digits.
+public struct JobID: Hashable, Sendable, Comparable, CustomStringConvertible {
+  public var rawValue: UInt64
+
+  public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  public init?(_ text: some StringProtocol) {
+    guard text.utf8.count == 16, let value = UInt64(text, radix: 16) else { return nil }
+    self.rawValue = value
+  }
+
+  public var description: String {
+    let digits = String(rawValue, radix: 16)
+    return String(repeating: "0", count: 16 - digits.utf8.count) + digits
+  }
+
+  public static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// One stage of one sample of one job.
+public struct TaskID: Hashable, Sendable, CustomStringConvertible {
+  public var job: JobID
+  public var sample: UInt32
+  /// Index into the pipeline's stages.
+  public var stage: UInt32
+
+  public init(job: JobID, sample: UInt32, stage: UInt32) {
+    self.job = job
+    self.sample = sample
+    self.stage = stage
+  }
+
+  public var description: String { "\(job)-\(sample).\(stage)" }
+}
+
+/// A task under an attempt number, which counts from 1.
+public struct TaskRef: Hashable, Sendable, CustomStringConvertible {
+  public var task: TaskID
+  public var attempt: UInt32
+
+  public init(_ task: TaskID, attempt: UInt32) {
+    self.task = task
+    self.attempt = attempt
+  }
+
+  public var description: String { "\(task)#\(attempt)" }
+}
+
+public struct TaskProgress: Hashable, Sendable {
+  public var task: TaskRef
+  public var step: UInt32
+
+  public init(_ task: TaskRef, step: UInt32) {
+    self.task = task
+    self.step = step
+  }
+}
+
+public struct StageInfo: Hashable, Sendable {
+  public var name: String
+  public var resolution: UInt32
+  public var trainSteps: UInt32
+  public var defaultSteps: UInt32
+  public var defaultSampler: String
+  public var defaultAug: UInt32
+  public var takesAug: Bool
+
+  public init(
+    name: String, resolution: UInt32, trainSteps: UInt32, defaultSteps: UInt32, defaultSampler: String, defaultAug: UInt32 = 0,
+    takesAug: Bool = false
+  ) {
+    self.name = name
+    self.resolution = resolution
+    self.trainSteps = trainSteps
+    self.defaultSteps = defaultSteps
+    self.defaultSampler = defaultSampler
+    self.defaultAug = defaultAug
+    self.takesAug = takesAug
+  }
+}
+
+public struct PipelineInfo: Hashable, Sendable {
+  public var name: String
+  /// SHA-256 over manifest and weights.
+  public var digest: [UInt8]
+  public var labels: [String]
+  public var stages: [StageInfo]
+
+  public init(name: String, digest: [UInt8], labels: [String], stages: [StageInfo]) {
+    self.name = name
+    self.digest = digest
+    self.labels = labels
+    self.stages = stages
+  }
+}
+
+public struct StageOptions: Hashable, Sendable {
+  public var stage: String
+  public var steps: UInt32?
+  public var sampler: String?
+  public var eta: Double?
+  public var aug: UInt32?
+
+  public init(stage: String, steps: UInt32? = nil, sampler: String? = nil, eta: Double? = nil, aug: UInt32? = nil) {
+    self.stage = stage
+    self.steps = steps
+    self.sampler = sampler
+    self.eta = eta
+    self.aug = aug
+  }
+}
+
+/// `count` samples of one label with the seeds `seed`, `seed + 1`, … (modulo 2⁶⁴).
+public struct SampleRun: Hashable, Sendable {
+  public var label: String
+  public var seed: UInt64
+  public var count: UInt32
+
+  public init(label: String, seed: UInt64, count: UInt32 = 1) {
+    self.label = label
+    self.seed = seed
+    self.count = count
+  }
+}
+
+public struct Submission: Hashable, Sendable {
+  public var pipeline: String
+  public var runs: [SampleRun]
+  public var options: [StageOptions]
+  public var truncated: Bool
+  public var key: String
+
+  public init(pipeline: String = "", runs: [SampleRun], options: [StageOptions] = [], truncated: Bool = false, key: String = "") {
+    self.pipeline = pipeline
+    self.runs = runs
+    self.options = options
+    self.truncated = truncated
+    self.key = key
+  }
+}
+
+public struct Acceptance: Hashable, Sendable {
+  public var job: JobID
+  public var duplicate: Bool
+  public var samples: UInt32
+
+  public init(job: JobID, duplicate: Bool, samples: UInt32) {
+    self.job = job
+    self.duplicate = duplicate
+    self.samples = samples
+  }
+}
+
+public struct Refusal: Error, Hashable, Sendable, CustomStringConvertible {
+  public enum Code: Hashable, Sendable { case invalid, notFound, notReady, overloaded, unsupportedVersion }
+  public var code: Code
+  public var reason: String
+  /// `nil`: asking again is of no use.
+  public var retryAfterMilliseconds: UInt32?
+
+  public init(_ code: Code, _ reason: String, retryAfterMilliseconds: UInt32? = nil) {
+    self.code = code
+    self.reason = reason
+    self.retryAfterMilliseconds = retryAfterMilliseconds
+  }
+
+  public var description: String { reason }
+}
+
+public enum JobState: Hashable, Sendable {
+  case queued, running, done, failed, cancelled
+
+  public var isFinal: Bool { self != .queued && self != .running }
+}
+
+public struct StageStatus: Hashable, Sendable {
+  public var stage: String
+  public var queued, running, done, failed: UInt32
+  public var stepsDone, stepsTotal: UInt64
+
+  public init(
+    stage: String, queued: UInt32 = 0, running: UInt32 = 0, done: UInt32 = 0, failed: UInt32 = 0, stepsDone: UInt64 = 0,
+    stepsTotal: UInt64 = 0
+  ) {
+    self.stage = stage
+    self.queued = queued
+    self.running = running
+    self.done = done
+    self.failed = failed
+    self.stepsDone = stepsDone
+    self.stepsTotal = stepsTotal
+  }
+}
+
+public struct SampleStatus: Hashable, Sendable {
+  public var index, label: UInt32
+  public var seed: UInt64
+  /// The stage it is in; `nil` once it is finished.
+  public var stage: String?
+  public var state: JobState
+  public var attempts: UInt32
+  public var error: String?
+
+  public init(
+    index: UInt32, label: UInt32, seed: UInt64, stage: String?, state: JobState, attempts: UInt32, error: String? = nil
+  ) {
+    self.index = index
+    self.label = label
+    self.seed = seed
+    self.stage = stage
+    self.state = state
+    self.attempts = attempts
+    self.error = error
+  }
+}
+
+public struct JobStatus: Hashable, Sendable {
+  public var job: JobID
+  public var state: JobState
+  public var pipeline: String
+  public var digest: [UInt8]
+  public var samples: UInt32
+  public var stages: [StageStatus]
+  public var submittedUnixMilliseconds: UInt64
+  public var finishedUnixMilliseconds: UInt64?
+  /// Only when one job was asked for; the first 1,000.
+  public var details: [SampleStatus]
+  public var labels: [String]
+  public var options: [StageOptions]
+  public var truncated: Bool
+
+  public init(
+    job: JobID, state: JobState, pipeline: String, digest: [UInt8], samples: UInt32, stages: [StageStatus],
+    submittedUnixMilliseconds: UInt64, finishedUnixMilliseconds: UInt64? = nil, details: [SampleStatus] = [], labels: [String] = [],
+    options: [StageOptions] = [], truncated: Bool = false
+  ) {
+    self.job = job
+    self.state = state
+    self.pipeline = pipeline
+    self.digest = digest
+    self.samples = samples
+    self.stages = stages
+    self.submittedUnixMilliseconds = submittedUnixMilliseconds
+    self.finishedUnixMilliseconds = finishedUnixMilliseconds
+    self.details = details
+    self.labels = labels
+    self.options = options
+    self.truncated = truncated
+  }
+}
+
+public struct FinishedImage: Hashable, Sendable {
+  public var job: JobID
+  public var sample, label: UInt32
+  public var seed: UInt64
+  public var digest: [UInt8]
+  public var numerics: String
+  public var tensor: WireTensor
+
+  public init(job: JobID, sample: UInt32, label: UInt32, seed: UInt64, digest: [UInt8], numerics: String, tensor: WireTensor) {
+    self.job = job
+    self.sample = sample
+    self.label = label
+    self.seed = seed
+    self.digest = digest
+    self.numerics = numerics
+    self.tensor = tensor
+  }
+}
+
+/// What a cancellation did, counted in samples.
+public struct Cancellation: Hashable, Sendable {
+  public var queued, stopped, tooLate: UInt32
+
+  public init(queued: UInt32, stopped: UInt32, tooLate: UInt32) {
+    self.queued = queued
+    self.stopped = stopped
+    self.tooLate = tooLate
+  }
+}
+
+public struct WorkerStatus: Hashable, Sendable {
+  public var name, stage, pipeline: String
+  public var digest: [UInt8]
+  public var numerics: String
+  public var slots, running: UInt32
+  public var finished: UInt64
+  public var stepMilliseconds: Double?
+  public var silentMilliseconds: UInt32
+  public var host: String
+  public var pid: UInt32
+
+  public init(
+    name: String, stage: String, pipeline: String, digest: [UInt8], numerics: String, slots: UInt32, running: UInt32, finished: UInt64,
+    stepMilliseconds: Double?, silentMilliseconds: UInt32, host: String, pid: UInt32
+  ) {
+    self.name = name
+    self.stage = stage
+    self.pipeline = pipeline
+    self.digest = digest
+    self.numerics = numerics
+    self.slots = slots
+    self.running = running
+    self.finished = finished
+    self.stepMilliseconds = stepMilliseconds
+    self.silentMilliseconds = silentMilliseconds
+    self.host = host
+    self.pid = pid
+  }
+}
+
+/// What a client asks of a broker.
+public enum ClientRequest: Hashable, Sendable {
+  case submit(Submission)
+  /// `nil`: the newest `limit` jobs.
+  case status(JobID?, limit: UInt32)
+  case watch(JobID)
+  case fetch(JobID, sample: UInt32)
+  case cancel(JobID)
+  case workers
+  case locate
+}
+
+/// What a broker answers.
+public enum ClientReply: Hashable, Sendable {
+  case accepted(Acceptance)
+  case refused(Refusal)
+  case jobs([JobStatus])
+  case event(JobStatus)
+  case image(FinishedImage)
+  case cancelled(Cancellation)
+  case workers([WorkerStatus])
+  case located(workerPort: UInt32)
+}
+
+/// What a worker says when it arrives.
+public struct WorkerHello: Hashable, Sendable {
+  public var name: String
+  /// Random; another process of the same name has another.
+  public var boot: UInt64
+  public var pipeline: PipelineInfo
+  public var stage: String
+  public var numerics: String
+  public var slots: UInt32
+  public var bytes: UInt64
+  public var host: String
+  public var pid: UInt32
+  public var running: [TaskProgress]
+
+  public init(
+    name: String, boot: UInt64, pipeline: PipelineInfo, stage: String, numerics: String, slots: UInt32, bytes: UInt64, host: String,
+    pid: UInt32, running: [TaskProgress] = []
+  ) {
+    self.name = name
+    self.boot = boot
+    self.pipeline = pipeline
+    self.stage = stage
+    self.numerics = numerics
+    self.slots = slots
+    self.bytes = bytes
+    self.host = host
+    self.pid = pid
+    self.running = running
+  }
+}
+
+public struct TaskCheckpoint: Hashable, Sendable {
+  /// Steps finished.
+  public var step: UInt32
+  /// The sampler's state. Names begin with `checkpoint.`.
+  public var tensors: [WireTensor]
+
+  public init(step: UInt32, tensors: [WireTensor]) {
+    self.step = step
+    self.tensors = tensors
+  }
+}
+
+public struct TaskResult: Hashable, Sendable {
+  public var task: TaskRef
+  public var digest: [UInt8]
+  public var computeMilliseconds: Double
+  /// Named `x0` (or `z_s` from a truncated base stage), f32, (3, R, R).
+  public var tensor: WireTensor
+
+  public init(task: TaskRef, digest: [UInt8], computeMilliseconds: Double, tensor: WireTensor) {
+    self.task = task
+    self.digest = digest
+    self.computeMilliseconds = computeMilliseconds
+    self.tensor = tensor
+  }
+}
+
+public struct Assignment: Hashable, Sendable {
+  public var task: TaskRef
+  public var label: UInt32
+  public var seed: UInt64
+  /// Of every stage, nothing absent.
+  public var options: [StageOptions]
+  public var truncated: Bool
+  /// The previous stage's output.
+  public var lowRes: WireTensor?
+  public var checkpoint: TaskCheckpoint?
+
+  public init(
+    task: TaskRef, label: UInt32, seed: UInt64, options: [StageOptions], truncated: Bool, lowRes: WireTensor? = nil,
+    checkpoint: TaskCheckpoint? = nil
+  ) {
+    self.task = task
+    self.label = label
+    self.seed = seed
+    self.options = options
+    self.truncated = truncated
+    self.lowRes = lowRes
+    self.checkpoint = checkpoint
+  }
+}
+
+public enum WorkerMessage: Hashable, Sendable {
+  case hello(WorkerHello)
+  case progress(TaskProgress, stepMilliseconds: Double)
+  case checkpoint(TaskRef, TaskCheckpoint)
+  case result(TaskResult)
+  case failure(TaskRef, reason: String, permanent: Bool)
+  case beat(running: [TaskProgress])
+  case goodbye(reason: String)
+}
+
+public enum WorkerCommand: Hashable, Sendable {
+  case welcome(beatMilliseconds: UInt32, deadMilliseconds: UInt32, checkpointMilliseconds: UInt32)
+  case assign(Assignment)
+  case revoke(TaskRef)
+  case drain
+  case beat
+  case disconnect(reason: String)
+  case settled(TaskRef)
+}

@@ -1,0 +1,204 @@
+import CZeroMQ
+import Glibc
+
+/// A socket that never blocks. It isn't `Sendable`: after it is made, only one thread, its `SocketLoop`'s, may use it.
+package final class Socket {
+  /// `nil` once closed.
+  private(set) var handle: UnsafeMutableRawPointer?
+  private let context: Context
+  package let type: SocketType
+  private let maxFrames: Int
+
+  /// Frames shorter than this are copied into ZeroMQ's own memory: for them a copy is cheaper than keeping the frame alive until it is
+  /// sent, and a received one would keep the whole 8 KiB receive buffer it lies in.
+  private static let copyLimit = 4096
+
+  package init(_ context: Context, _ type: SocketType, _ options: SocketOptions = SocketOptions()) throws(ZeroMQError) {
+    self.context = context
+    self.type = type
+    maxFrames = options.maxFrames
+    handle = try context.makeSocket(type.rawValue)
+    try set(options)
+  }
+
+  deinit { close() }
+
+  /// Closes at once; what is queued is sent in the background for the linger time.
+  package func close() {
+    guard let handle else { return }
+    self.handle = nil
+    zmq_close(handle)
+  }
+
+  /// - Parameter endpoint: `tcp://address:port`, port `*` for any free one; `ipc://path`; `inproc://name`.
+  package func bind(_ endpoint: String) throws(ZeroMQError) {
+    let handle = try opened("bind")
+    guard zmq_bind(handle, endpoint) == 0 else { throw ZeroMQError(errno: zmq_errno(), operation: "bind", endpoint: endpoint) }
+  }
+
+  /// Returns at once; the connection is made, and made again whenever it breaks, in the background.
+  package func connect(_ endpoint: String) throws(ZeroMQError) {
+    let handle = try opened("connect")
+    guard zmq_connect(handle, endpoint) == 0 else { throw ZeroMQError(errno: zmq_errno(), operation: "connect", endpoint: endpoint) }
+  }
+
+  /// What the last `bind` bound, with the real port.
+  package var lastEndpoint: String {
+    get throws(ZeroMQError) {
+      let handle = try opened("lastEndpoint")
+      var text = [CChar](repeating: 0, count: 1024)
+      var length = text.count
+      guard zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, &text, &length) == 0 else {
+        throw ZeroMQError(errno: zmq_errno(), operation: "lastEndpoint")
+      }
+      return String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+  }
+
+  /// Sends all frames as one message or, throwing, none. On a ROUTER the first frame is the peer's routing id.
+  /// That it was sent doesn't mean that it arrives.
+  package func send(_ frames: [Frame]) throws(ZeroMQError) {
+    let handle = try opened("send")
+    var failure: ZeroMQError?
+    for (index, frame) in frames.enumerated() {
+      let flags = ZMQ_DONTWAIT | (index + 1 < frames.count ? ZMQ_SNDMORE : 0)
+      if let errno = Self.send(frame, on: handle, flags: flags) {
+        let error = ZeroMQError(errno: errno, operation: "send")
+        if index == 0 { throw error }
+        // The connection went between two frames. ZeroMQ takes back the ones it had and drops those up to the end of this message,
+        // so they have to be sent all the same, or the next message would be dropped in their place.
+        failure = failure ?? error
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  /// The next message, or `nil` if there is none. On a ROUTER its first frame is the peer's routing id.
+  package func receive() throws(ZeroMQError) -> [Frame]? {
+    let handle = try opened("receive")
+    var frames: [Frame] = []
+    var tooMany = false
+    var more = true
+    while more {
+      let message = UnsafeMutablePointer<zmq_msg_t>.allocate(capacity: 1)
+      zmq_msg_init(message)
+      var received: Int32
+      var errno: Int32 = 0
+      repeat {
+        received = zmq_msg_recv(message, handle, ZMQ_DONTWAIT)
+        if received < 0 { errno = zmq_errno() }
+      } while received < 0 && errno == EINTR
+      guard received >= 0 else {
+        zmq_msg_close(message)
+        message.deallocate()
+        if errno == EAGAIN && frames.isEmpty && !tooMany { return nil }
+        throw ZeroMQError(errno: errno, operation: "receive")
+      }
+      more = zmq_msg_more(message) != 0
+      if frames.count == maxFrames {
+        tooMany = true
+        frames = []
+      }
+      if tooMany || received < Self.copyLimit {
+        if !tooMany {
+          frames.append(Frame(copying: UnsafeRawBufferPointer(start: zmq_msg_data(message), count: zmq_msg_size(message))))
+        }
+        zmq_msg_close(message)
+        message.deallocate()
+      } else {
+        frames.append(Frame(adopting: message))
+      }
+    }
+    if tooMany { throw ZeroMQError(.tooManyFrames, operation: "receive") }
+    return frames
+  }
+
+  private func opened(_ operation: String) throws(ZeroMQError) -> UnsafeMutableRawPointer {
+    guard let handle else { throw ZeroMQError(.terminated, operation: operation) }
+    return handle
+  }
+
+  /// The error number, or `nil` if the frame was taken.
+  private static func send(_ frame: Frame, on handle: UnsafeMutableRawPointer, flags: Int32) -> Int32? {
+    var message = zmq_msg_t()
+    let status =
+      frame.count < copyLimit
+      ? zmq_msg_init_size(&message, frame.count)
+      : frame.withUnsafeBytes { bytes in
+        zmq_msg_init_data(
+          &message, UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count, releaseSentFrame,
+          Unmanaged.passRetained(frame).toOpaque())
+      }
+    guard status == 0 else {
+      let errno = zmq_errno()
+      if frame.count >= copyLimit { Unmanaged.passUnretained(frame).release() }
+      return errno
+    }
+    if frame.count < copyLimit {
+      frame.withUnsafeBytes { bytes in
+        guard let source = bytes.baseAddress else { return }
+        zmq_msg_data(&message).copyMemory(from: source, byteCount: bytes.count)
+      }
+    }
+    while true {
+      if zmq_msg_send(&message, handle, flags) >= 0 { return nil }
+      let errno = zmq_errno()
+      if errno == EINTR { continue }
+      // Closing a message that wasn't taken calls `releaseSentFrame`.
+      zmq_msg_close(&message)
+      return errno
+    }
+  }
+
+  private func set(_ options: SocketOptions) throws(ZeroMQError) {
+    try set(ZMQ_SNDHWM, max(1, options.sendHighWaterMark))
+    try set(ZMQ_RCVHWM, max(1, options.receiveHighWaterMark))
+    try set(ZMQ_LINGER, milliseconds(options.linger))
+    try set(ZMQ_MAXMSGSIZE, options.maxFrameBytes)
+    try set(ZMQ_RECONNECT_IVL, max(1, milliseconds(options.reconnect)))
+    try set(ZMQ_RECONNECT_IVL_MAX, milliseconds(options.reconnectMaximum))
+    try set(ZMQ_HANDSHAKE_IVL, milliseconds(options.handshakeTimeout))
+    try set(ZMQ_TCP_KEEPALIVE, Int32(options.keepAlive ? 1 : 0))
+    try set(ZMQ_IPV6, Int32(options.ipv6 ? 1 : 0))
+    if options.keepAlive { try set(ZMQ_TCP_KEEPALIVE_IDLE, Int32(60)) }
+    if options.heartbeatInterval > .zero {
+      try set(ZMQ_HEARTBEAT_IVL, milliseconds(options.heartbeatInterval))
+      try set(ZMQ_HEARTBEAT_TIMEOUT, milliseconds(options.heartbeatTimeout))
+      // ZeroMQ 4.3.4 mishandles more than 65,535 ms.
+      try set(ZMQ_HEARTBEAT_TTL, min(60_000, milliseconds(options.heartbeatTimeout)))
+    }
+    if type == .router {
+      try set(ZMQ_ROUTER_MANDATORY, Int32(options.mandatory ? 1 : 0))
+    } else {
+      try set(ZMQ_IMMEDIATE, Int32(options.immediate ? 1 : 0))
+    }
+    if let routingID = options.routingID {
+      let handle = try opened("setsockopt")
+      guard zmq_setsockopt(handle, ZMQ_ROUTING_ID, routingID, routingID.count) == 0 else {
+        throw ZeroMQError(errno: zmq_errno(), operation: "set the routing id")
+      }
+    }
+  }
+
+  /// Generic so that the option's size, which ZeroMQ checks, is that of the value's type: Int32 for all but MAXMSGSIZE.
+  private func set(_ option: Int32, _ value: some FixedWidthInteger) throws(ZeroMQError) {
+    let handle = try opened("setsockopt")
+    let status = withUnsafeBytes(of: value) { zmq_setsockopt(handle, option, $0.baseAddress, $0.count) }
+    guard status == 0 else { throw ZeroMQError(errno: zmq_errno(), operation: "set socket option \(option) to \(value)") }
+  }
+}
+
+/// ZeroMQ calls this, on a thread of its own, when it has sent a frame that it didn't copy.
+private func releaseSentFrame(_: UnsafeMutableRawPointer?, _ frame: UnsafeMutableRawPointer?) {
+  guard let frame else { return }
+  Unmanaged<Frame>.fromOpaque(frame).release()
+}
+
+/// Rounded up and clamped to 0…2³¹-1.
+func milliseconds(_ duration: Duration) -> Int32 {
+  let (seconds, attoseconds) = duration.components
+  guard seconds >= 0, attoseconds >= 0 else { return 0 }
+  guard seconds < 2_000_000 else { return Int32.max }
+  let perMillisecond: Int64 = 1_000_000_000_000_000
+  return Int32(seconds * 1000 + (attoseconds + perMillisecond - 1) / perMillisecond)
+}

@@ -1,0 +1,46 @@
+import CZeroMQ
+
+package enum SocketType: Hashable, Sendable {
+  case dealer, router, pair
+
+  var rawValue: Int32 {
+    switch self {
+    case .dealer: ZMQ_DEALER
+    case .router: ZMQ_ROUTER
+    case .pair: ZMQ_PAIR
+    }
+  }
+}
+
+/// What a socket is told before it binds or connects. High-water marks count whole messages, not frames.
+package struct SocketOptions: Hashable, Sendable {
+  /// Messages queued for one peer before `send` throws `.wouldBlock`; at least 1.
+  package var sendHighWaterMark: Int32 = 8
+  /// Messages received and not yet read, a peer; at least 1.
+  package var receiveHighWaterMark: Int32 = 8
+  /// How long `close` goes on sending in the background what is queued.
+  package var linger: Duration = .zero
+  /// A frame larger than this closes the connection it came from. ZeroMQ allocates what a peer announces, up to this.
+  package var maxFrameBytes: Int64 = 64 << 20
+  /// A message of more frames is thrown away.
+  package var maxFrames = 64
+  /// ROUTER: a message to an unknown peer throws `.hostUnreachable` instead of vanishing.
+  package var mandatory = true
+  /// DEALER, PAIR: nothing is queued before a connection stands; `send` throws `.wouldBlock` until then.
+  package var immediate = false
+  /// First and longest pause between attempts to connect; it doubles in between.
+  package var reconnect: Duration = .milliseconds(100)
+  package var reconnectMaximum: Duration = .seconds(10)
+  /// A connection that hasn't shaken hands by then is closed.
+  package var handshakeTimeout: Duration = .seconds(5)
+  /// ZMTP pings find dead TCP paths, not hung programs. Off at 0. The timeout must exceed the time that the largest frame takes.
+  package var heartbeatInterval: Duration = .seconds(5)
+  package var heartbeatTimeout: Duration = .seconds(30)
+  package var keepAlive = true
+  /// Also IPv6: wildcard binds take both.
+  package var ipv6 = false
+  /// This socket's name for the ROUTERs it connects to, 1 to 255 bytes that don't begin with 0; `nil`: ROUTERs make one up.
+  package var routingID: [UInt8]?
+
+  package init() {}
+}
