@@ -1,6 +1,7 @@
 import CTorchBridge
 
-/// Gradients and in-place updates.
+/// Gradients and in-place updates, whose names end in `_` as LibTorch's do.
+// swift-format-ignore: AlwaysUseLowerCamelCase
 extension Tensor {
   /// Marks a leaf as a parameter whose gradient is wanted, and returns it.
   @discardableResult
