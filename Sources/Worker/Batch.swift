@@ -1,0 +1,118 @@
+import Wire
+
+/// The tasks in a worker's slots and those that wait for one; what the compute thread does between and in its steps.
+struct Batch {
+  private struct Running {
+    var task: TaskRef
+    var run: any TaskRun
+    var computeMilliseconds: Double
+    var checkpointAsked = false
+  }
+
+  private let engine: any Engine
+  private let slots: Int
+  private let report: (ComputeEvent) -> Void
+  private let clock = ContinuousClock()
+  private var waiting: [Assignment] = []
+  private var running: [Running] = []
+  private var isDrained = false
+
+  init(engine: any Engine, slots: Int, report: @escaping (ComputeEvent) -> Void) {
+    self.engine = engine
+    self.slots = slots
+    self.report = report
+  }
+
+  /// Nothing to compute until a command comes.
+  var isIdle: Bool { waiting.isEmpty && running.isEmpty }
+
+  mutating func obey(_ command: ComputeCommand) {
+    switch command {
+    case .start(let assignment):
+      if !isDrained { waiting.append(assignment) }
+    case .drop(let task):
+      let before = waiting.count + running.count
+      waiting.removeAll { $0.task == task }
+      running.removeAll { $0.task == task }
+      if waiting.count + running.count < before { report(.dropped(task)) }
+    case .checkpoint(let task):
+      if let index = running.firstIndex(where: { $0.task == task }) { running[index].checkpointAsked = true }
+    case .drain:
+      isDrained = true
+      waiting = []
+      for one in running { sendCheckpoint(one) }
+      running = []
+      report(.drained)
+    }
+  }
+
+  /// Fills the free slots and takes one step of everything in them.
+  mutating func step() {
+    while running.count < slots, !waiting.isEmpty { begin(waiting.removeFirst()) }
+    let started = clock.now
+    let failures = advance()
+    let milliseconds = (clock.now - started) / .milliseconds(1) / Double(max(running.count, 1))
+    for (task, error) in failures {
+      running.removeAll { $0.task == task }
+      fail(task, error)
+    }
+    for index in running.indices { running[index].computeMilliseconds += milliseconds }
+    if !running.isEmpty {
+      report(
+        .stepped(running.map { TaskProgress($0.task, step: UInt32(clamping: $0.run.step)) }, stepMilliseconds: milliseconds))
+    }
+    for index in running.indices where running[index].checkpointAsked {
+      running[index].checkpointAsked = false
+      // A finished task reports its result instead.
+      if running[index].run.step < running[index].run.steps { sendCheckpoint(running[index]) }
+    }
+    for one in running where one.run.step >= one.run.steps { finish(one) }
+    running.removeAll { $0.run.step >= $0.run.steps }
+  }
+
+  private mutating func begin(_ assignment: Assignment) {
+    do {
+      let one = Running(task: assignment.task, run: try engine.begin(assignment), computeMilliseconds: 0)
+      // A checkpoint may have been made after the last step.
+      if one.run.step >= one.run.steps { finish(one) } else { running.append(one) }
+    } catch {
+      fail(assignment.task, error)
+    }
+  }
+
+  /// Steps everything together. If that fails, each alone, so that one bad task does not take the others with it.
+  private func advance() -> [(TaskRef, any Error)] {
+    guard !running.isEmpty else { return [] }
+    do {
+      try engine.advance(running.map(\.run))
+      return []
+    } catch {
+      guard running.count > 1 else { return [(running[0].task, error)] }
+      var failures: [(TaskRef, any Error)] = []
+      for one in running {
+        do { try engine.advance([one.run]) } catch { failures.append((one.task, error)) }
+      }
+      return failures
+    }
+  }
+
+  private func sendCheckpoint(_ one: Running) {
+    // Without this one the task would start from an older state, which is worth no failure.
+    if let checkpoint = try? one.run.checkpoint() { report(.checkpoint(one.task, checkpoint)) }
+  }
+
+  private func finish(_ one: Running) {
+    do {
+      let tensor = try one.run.result()
+      let result = TaskResult(task: one.task, digest: tensor.digest, computeMilliseconds: one.computeMilliseconds, tensor: tensor)
+      report(.finished(result, steps: UInt32(clamping: one.run.steps)))
+    } catch {
+      fail(one.task, error)
+    }
+  }
+
+  private func fail(_ task: TaskRef, _ error: any Error) {
+    let permanent = (error as? EngineError)?.code == .invalidTask
+    report(.failed(task, reason: String(describing: error), permanent: permanent))
+  }
+}

@@ -1,0 +1,103 @@
+import Foundation
+package import Wire
+
+/// What the compute thread is told.
+package enum ComputeCommand: Sendable, Hashable {
+  case start(Assignment)
+  /// Stop at the next step boundary; answered with `dropped` unless the task ended first.
+  case drop(TaskRef)
+  /// Report the state at the next step boundary.
+  case checkpoint(TaskRef)
+  /// Report the state of everything, stop everything; answered with `drained`. Later starts are ignored.
+  case drain
+}
+
+/// What the compute thread reports.
+package enum ComputeEvent: Sendable, Hashable {
+  /// One step was taken by these tasks; milliseconds per sample.
+  case stepped([TaskProgress], stepMilliseconds: Double)
+  case checkpoint(TaskRef, TaskCheckpoint)
+  case finished(TaskResult, steps: UInt32)
+  case failed(TaskRef, reason: String, permanent: Bool)
+  case dropped(TaskRef)
+  case drained
+}
+
+/// The thread that owns the engine and steps a batch of tasks of different jobs at different steps.
+///
+/// Commands take effect between two steps. Nothing else runs on it, so the engine needs no locks, and the thread settings of a numerics
+/// library made on it stay.
+package final class ComputeLoop: Sendable {
+  private let inbox = Inbox()
+
+  package init() {}
+
+  /// Starts the thread, makes the engine on it and returns what the engine computes.
+  ///
+  /// - Parameters:
+  ///   - slots: how many tasks are stepped together; more wait their turn.
+  ///   - makeEngine: runs on the compute thread; what it throws is thrown here.
+  ///   - report: called on the compute thread, must not block.
+  package func start(
+    slots: Int, makeEngine: @escaping @Sendable () throws -> any Engine, report: @escaping @Sendable (ComputeEvent) -> Void
+  ) async throws -> EngineInfo {
+    let inbox = inbox
+    return try await withCheckedThrowingContinuation { continuation in
+      let thread = Thread {
+        let engine: any Engine
+        do {
+          engine = try makeEngine()
+          continuation.resume(returning: engine.info)
+        } catch {
+          return continuation.resume(throwing: error)
+        }
+        var batch = Batch(engine: engine, slots: slots, report: report)
+        while true {
+          guard let commands = inbox.take(wait: batch.isIdle) else { return }
+          for command in commands { batch.obey(command) }
+          batch.step()
+        }
+      }
+      thread.name = "weir-compute"
+      // Network code recurses through a numerics library; the default of secondary threads is small.
+      thread.stackSize = 8 << 20
+      thread.start()
+    }
+  }
+
+  package func post(_ command: ComputeCommand) { inbox.post(command) }
+
+  /// Ends the thread at the next step boundary.
+  package func stop() { inbox.close() }
+}
+
+/// Commands on their way to the compute thread.
+private final class Inbox: @unchecked Sendable {
+  private let condition = NSCondition()
+  private var commands: [ComputeCommand] = []
+  private var isClosed = false
+
+  func post(_ command: ComputeCommand) {
+    condition.lock()
+    defer { condition.unlock() }
+    commands.append(command)
+    condition.signal()
+  }
+
+  func close() {
+    condition.lock()
+    defer { condition.unlock() }
+    isClosed = true
+    condition.signal()
+  }
+
+  /// What has come in, waiting for something if asked to; `nil` once closed.
+  func take(wait: Bool) -> [ComputeCommand]? {
+    condition.lock()
+    defer { condition.unlock() }
+    while wait, commands.isEmpty, !isClosed { condition.wait() }
+    guard !isClosed else { return nil }
+    defer { commands = [] }
+    return commands
+  }
+}
