@@ -1,0 +1,129 @@
+import Tensors
+
+/// How the network's operations are carried out: the one difference between training and serving.
+protocol Compute {
+  /// What stands in a parameter's place.
+  associatedtype Parameter
+  /// What the residual blocks are told of t, label and s.
+  associatedtype Embedding
+
+  /// x (N, in) f32 -> (N, out) f32.
+  func linear(_ x: Tensor, _ layer: Affine<Parameter>) throws(TorchError) -> Tensor
+  /// Rows of `table` at `indices` (N) i64.
+  func rows(_ table: Parameter, _ indices: Tensor) throws(TorchError) -> Tensor
+  /// embedding (N, 4 * model_channels) f32.
+  func prepare(_ embedding: Tensor) throws(TorchError) -> Embedding
+  /// The block's projection of the embedding: (N, channels) f32, twice as many with scale-shift.
+  func modulation(_ block: ResidualBlock<Parameter>, _ embedding: Embedding) throws(TorchError) -> Tensor
+  /// Convolution, then + residual. x (N, C, H, W) sets the type that is computed in.
+  func convolve(_ x: Tensor, _ layer: Convolution<Parameter>, adding residual: Tensor?) throws(TorchError) -> Tensor
+  /// GroupNorm, then *(1 + scale) + shift (each (N, C) f32), then SiLU.
+  func normalise(
+    _ x: Tensor, _ layer: Affine<Parameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool
+  ) throws(TorchError) -> Tensor
+  func dropout(_ x: Tensor) throws(TorchError) -> Tensor
+}
+
+/// What goes into the network, checked: x (N, C, H, W) f32, t (N) f32, labels (N) i64, lowRes upsampled to x's size, s (N) f32.
+struct Inputs {
+  var x: Tensor
+  var timesteps: Tensor
+  var labels: Tensor?
+  var lowRes: Tensor?
+  var augLevels: Tensor?
+}
+
+extension Compute {
+  /// The whole network, its blocks in `dtype`, its embedding and last convolution in f32.
+  func run(_ network: Network<Parameter>, _ inputs: Inputs, sinusoids: Sinusoids, dtype: DType) throws(TorchError) -> Tensor {
+    let embedding = try prepare(embed(network, inputs, sinusoids))
+    var h = inputs.x
+    if let lowRes = inputs.lowRes { h = try Tensor.cat([h, lowRes], dim: 1) }
+    h = try h.channelsLast().to(dtype)
+    var skips: [Tensor] = []
+    for block in network.inputBlocks {
+      h = try run(block, h, embedding)
+      skips.append(h)
+    }
+    h = try run(network.middleBlock, h, embedding)
+    for block in network.outputBlocks {
+      h = try run(block, Tensor.cat([h, skips.removeLast()], dim: 1), embedding)
+    }
+    h = try normalise(h.to(.f32), network.outNorm, scaleShift: nil, activate: true)
+    return try convolve(h, network.outConvolution, adding: nil).contiguous()
+  }
+
+  private func embed(_ network: Network<Parameter>, _ inputs: Inputs, _ sinusoids: Sinusoids) throws(TorchError) -> Tensor {
+    func mlp(_ layers: [Affine<Parameter>], _ numbers: Tensor) throws(TorchError) -> Tensor {
+      try linear(linear(sinusoids(numbers), layers[0]).silu(), layers[1])
+    }
+    var embedding = try mlp(network.timeEmbed, inputs.timesteps)
+    if let table = network.labelTable, let labels = inputs.labels { embedding = try embedding.add(rows(table, labels)) }
+    if let layers = network.augEmbed, let levels = inputs.augLevels { embedding = try embedding.add(mlp(layers, levels)) }
+    return embedding
+  }
+
+  private func run(_ layers: [Layer<Parameter>], _ x: Tensor, _ embedding: Embedding) throws(TorchError) -> Tensor {
+    var h = x
+    for layer in layers {
+      switch layer {
+      case .convolution(let convolution): h = try convolve(h, convolution, adding: nil)
+      case .residual(let block): h = try run(block, h, embedding)
+      case .attention(let block): h = try run(block, h)
+      case .resample(let resample): h = try resample.apply(h)
+      }
+    }
+    return h
+  }
+
+  private func run(_ block: ResidualBlock<Parameter>, _ x: Tensor, _ embedding: Embedding) throws(TorchError) -> Tensor {
+    var h = try normalise(x, block.inNorm, scaleShift: nil, activate: true)
+    var shortcut = x
+    if let resample = block.resample {
+      h = try resample.apply(h)
+      shortcut = try resample.apply(shortcut)
+    }
+    h = try convolve(h, block.inConvolution, adding: nil)
+    let modulation = try modulation(block, embedding)
+    if block.scaleShift {
+      let parts = try modulation.chunk(2, dim: 1)
+      h = try normalise(h, block.outNorm, scaleShift: (scale: parts[0], shift: parts[1]), activate: true)
+    } else {
+      let shape = modulation.shape + [1, 1]
+      h = try normalise(h.add(modulation.reshape(shape).to(h.dtype)), block.outNorm, scaleShift: nil, activate: true)
+    }
+    if let skip = block.skip { shortcut = try convolve(shortcut, skip, adding: nil) }
+    return try convolve(dropout(h), block.outConvolution, adding: shortcut)
+  }
+
+  private func run(_ block: AttentionBlock<Parameter>, _ x: Tensor) throws(TorchError) -> Tensor {
+    let shape = x.shape
+    let (samples, channels, pixels) = (shape[0], shape[1], shape[2] * shape[3])
+    let width = channels / block.heads
+    let qkv = try convolve(normalise(x, block.norm, scaleShift: nil, activate: false), block.qkv, adding: nil)
+    // (N, 3C, H, W) -> {q,k,v} of (N * heads, pixels, width); a view of channels-last memory up to the last step.
+    let split =
+      block.newOrder
+      ? try qkv.permute([0, 2, 3, 1]).reshape([samples, pixels, 3, block.heads, width]).permute([2, 0, 3, 1, 4])
+      : try qkv.permute([0, 2, 3, 1]).reshape([samples, pixels, block.heads, 3, width]).permute([3, 0, 2, 1, 4])
+    func part(_ index: Int) throws(TorchError) -> Tensor {
+      try split.narrow(dim: 0, start: index, length: 1).reshape([samples * block.heads, pixels, width])
+    }
+    // Both factors get d^(-1/4), so that their product stays small enough for half precision.
+    let scale = 1 / Double(width).squareRoot().squareRoot()
+    let scores = try part(0).mul(scale).bmm(part(1).mul(scale).transpose(1, 2))
+    let attended = try scores.to(.f32).softmax(dim: -1).to(x.dtype).bmm(part(2))
+    let joined = try attended.reshape([samples, block.heads, pixels, width]).permute([0, 2, 1, 3])
+      .reshape([samples, shape[2], shape[3], channels]).permute([0, 3, 1, 2])
+    return try convolve(joined, block.projection, adding: x)
+  }
+}
+
+extension Resample {
+  fileprivate func apply(_ x: Tensor) throws(TorchError) -> Tensor {
+    switch self {
+    case .up: try x.upsampleNearest2x()
+    case .down: try x.avgPool2x2()
+    }
+  }
+}

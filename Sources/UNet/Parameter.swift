@@ -1,0 +1,30 @@
+/// One tensor of the network before it exists: its name in guided-diffusion's state dict, its shape, what it does and how it starts.
+struct Parameter: Hashable, Sendable {
+  enum Role: Hashable, Sendable {
+    case convolutionWeight(stride: Int, padding: Int)
+    case convolutionBias
+    /// A GroupNorm's weight or bias.
+    case norm
+    /// A linear layer's or table's part in the embedding of t, label and s.
+    case embedding
+    /// A residual block's projection of that embedding.
+    case modulation
+  }
+
+  /// PyTorch's defaults, and guided-diffusion's zeroed layers.
+  enum Start: Hashable, Sendable {
+    case zeros
+    case ones
+    /// N(0, 1).
+    case normal
+    /// U(-bound, bound). PyTorch's Kaiming-uniform with a = √5 is bound = 1/√fan_in, for weights and biases.
+    case uniform(bound: Double)
+  }
+
+  let name: String
+  let shape: [Int]
+  let role: Role
+  let start: Start
+
+  var count: Int { shape.reduce(1, *) }
+}

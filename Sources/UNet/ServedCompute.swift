@@ -1,0 +1,63 @@
+import Tensors
+
+/// A parameter as serving keeps it.
+enum ServedParameter {
+  case tensor(Tensor)
+  /// A convolution weight in oneDNN's own order.
+  case packed(PackedConvolutionWeight)
+  /// Part of the one matrix that projects the embedding for every residual block.
+  case joined
+}
+
+/// Without gradients: packed convolutions with the residual added inside, fused GroupNorm, all of a step's embedding projections in one product.
+struct ServedCompute: Compute {
+  /// Every residual block's `emb_layers.1`, one below the other: (sum of outputs, 4 * model_channels) and (sum of outputs), f32.
+  let projection: Affine<Tensor>
+  /// Where each residual block's outputs are in the projection, by the block's index.
+  let spans: [Range<Int>]
+
+  func linear(_ x: Tensor, _ layer: Affine<ServedParameter>) throws(TorchError) -> Tensor {
+    try x.linear(plain(layer.weight), plain(layer.bias))
+  }
+
+  func rows(_ table: ServedParameter, _ indices: Tensor) throws(TorchError) -> Tensor {
+    try Tensor.embedding(weight: plain(table), indices: indices)
+  }
+
+  func prepare(_ embedding: Tensor) throws(TorchError) -> Tensor {
+    try embedding.silu().linear(projection.weight, projection.bias)
+  }
+
+  func modulation(_ block: ResidualBlock<ServedParameter>, _ embedding: Tensor) throws(TorchError) -> Tensor {
+    let span = spans[block.index]
+    return try embedding.narrow(dim: 1, start: span.lowerBound, length: span.count)
+  }
+
+  func convolve(_ x: Tensor, _ layer: Convolution<ServedParameter>, adding residual: Tensor?) throws(TorchError) -> Tensor {
+    switch layer.weight {
+    case .packed(let weight):
+      return try x.conv2dPointwise(weight: weight, bias: plain(layer.bias), residual: residual)
+    case .tensor, .joined:
+      let y = try x.conv2d(plain(layer.weight), plain(layer.bias), stride: layer.stride, padding: layer.padding)
+      guard let residual else { return y }
+      return try y.add(residual)
+    }
+  }
+
+  func normalise(
+    _ x: Tensor, _ layer: Affine<ServedParameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool
+  ) throws(TorchError) -> Tensor {
+    try x.fusedGroupNorm(
+      groups: UNetConfiguration.groups, weight: plain(layer.weight), bias: plain(layer.bias), scale: scaleShift?.scale,
+      shift: scaleShift?.shift, silu: activate)
+  }
+
+  func dropout(_ x: Tensor) throws(TorchError) -> Tensor { x }
+
+  private func plain(_ parameter: ServedParameter) throws(TorchError) -> Tensor {
+    guard case .tensor(let tensor) = parameter else {
+      throw TorchError(operation: "served network", message: "a packed or joined parameter was asked for as a plain tensor")
+    }
+    return tensor
+  }
+}

@@ -1,0 +1,100 @@
+package import Tensors
+
+/// The U-Net for sampling: no gradients, weights converted once, f32 or bf16 activations in channels-last memory.
+///
+/// A sample's output bytes depend on that sample's inputs alone: not on the batch's size, the slot in it or the thread count. For that,
+/// every sample goes through the network by itself, in operations of one fixed shape (f32 convolutions, products and LibTorch's GroupNorm
+/// round differently for other batch sizes).
+package final class ServedUNet {
+  package let configuration: UNetConfiguration
+  package let dtype: DType
+  package let device: Device
+  private let network: Network<ServedParameter>
+  private let compute: ServedCompute
+  private let sinusoids: Sinusoids
+
+  /// A network with the weights of a file, whose names, shapes and number must be exactly the configuration's.
+  ///
+  /// - Parameter dtype: What it computes in: f32, or bf16, which is faster only where the processor multiplies it natively.
+  package convenience init(
+    _ configuration: UNetConfiguration, weights: Safetensors, dtype: DType, device: Device = .cpu
+  ) throws {
+    try configuration.validate()
+    let checked = try CheckedWeights(weights, for: configuration)
+    try self.init(configuration, dtype: dtype, device: device) { try checked.tensor($0) }
+  }
+
+  /// A copy of tensors held in memory, such as a training run's averaged weights, in `UNet.parameters`' order.
+  package convenience init(
+    _ configuration: UNetConfiguration, parameters: [(name: String, tensor: Tensor)], dtype: DType, device: Device = .cpu
+  ) throws {
+    try configuration.validate()
+    let expected = NetworkLayout.network(configuration).parameters
+    guard expected.map(\.name) == parameters.map(\.name), expected.map(\.shape) == parameters.map(\.tensor.shape) else {
+      throw UNetError(.weights, "the parameters aren't the configuration's \(expected.count), in order: give those of a UNet of its flags")
+    }
+    var next = 0
+    try self.init(configuration, dtype: dtype, device: device) { _ in
+      defer { next += 1 }
+      return try parameters[next].tensor.detach()
+    }
+  }
+
+  private init(
+    _ configuration: UNetConfiguration, dtype: DType, device: Device, parameter make: (Parameter) throws -> Tensor
+  ) throws {
+    guard dtype == .f32 || dtype == .bf16 else {
+      throw UNetError(.configuration, "a network can't be served in \(dtype): use f32 or bf16")
+    }
+    self.configuration = configuration
+    self.dtype = dtype
+    self.device = device
+    sinusoids = try Sinusoids(width: configuration.modelChannels, device: device)
+
+    let layout = NetworkLayout.network(configuration)
+    var joined: [Tensor] = []
+    network = try Torch.withoutGradients {
+      try layout.map { parameter throws -> ServedParameter in
+        let tensor = try make(parameter).to(device)
+        // The last convolution turns f32 activations into the f32 output.
+        let isLast = parameter.name == layout.outConvolution.weight.name || parameter.name == layout.outConvolution.bias.name
+        switch parameter.role {
+        case .norm, .embedding: return .tensor(try tensor.to(.f32).contiguous())
+        case .convolutionBias: return .tensor(try tensor.to(isLast ? .f32 : dtype))
+        case .modulation:
+          joined.append(try tensor.to(.f32))
+          return .joined
+        case .convolutionWeight(let stride, let padding):
+          let shape = parameter.shape.count == 3 ? parameter.shape + [1] : parameter.shape
+          let weight = try tensor.to(isLast ? .f32 : dtype).reshape(shape)
+          guard device.isCPU else { return .tensor(try weight.channelsLast()) }
+          return .packed(try PackedConvolutionWeight(weight, stride: stride, padding: padding))
+        }
+      }
+    }
+    var spans: [Range<Int>] = []
+    for block in layout.residualBlocks {
+      let start = spans.last?.upperBound ?? 0
+      spans.append(start..<start + block.modulation.bias.count)
+    }
+    compute = ServedCompute(
+      projection: Affine(
+        weight: try Tensor.cat(stride(from: 0, to: joined.count, by: 2).map { joined[$0] }, dim: 0),
+        bias: try Tensor.cat(stride(from: 1, to: joined.count, by: 2).map { joined[$0] }, dim: 0)),
+      spans: spans)
+  }
+
+  /// The network's output, (N, out_channels, H, W) f32; inputs as in `UNet.callAsFunction`.
+  package func callAsFunction(
+    x: Tensor, timesteps: Tensor, labels: Tensor? = nil, lowRes: Tensor? = nil, augLevels: Tensor? = nil
+  ) throws -> Tensor {
+    try Torch.inferenceMode {
+      let inputs = try Inputs(
+        configuration, x: x, timesteps: timesteps, labels: labels, lowRes: lowRes, augLevels: augLevels, device: device)
+      let outputs = try (0..<inputs.x.shape[0]).map {
+        try compute.run(network, inputs.sample($0), sinusoids: sinusoids, dtype: dtype)
+      }
+      return try Tensor.cat(outputs, dim: 0)
+    }
+  }
+}

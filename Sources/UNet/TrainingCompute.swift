@@ -1,0 +1,48 @@
+import Tensors
+
+/// Differentiable: LibTorch's own operations on f32 parameters, cast to the activations' type where they are used.
+struct TrainingCompute: Compute {
+  /// Probability of dropping an activation; 0 when not training.
+  let dropout: Double
+
+  func linear(_ x: Tensor, _ layer: Affine<Tensor>) throws(TorchError) -> Tensor {
+    try x.linear(layer.weight, layer.bias)
+  }
+
+  func rows(_ table: Tensor, _ indices: Tensor) throws(TorchError) -> Tensor {
+    try Tensor.embedding(weight: table, indices: indices)
+  }
+
+  func prepare(_ embedding: Tensor) throws(TorchError) -> Tensor {
+    try embedding.silu()
+  }
+
+  func modulation(_ block: ResidualBlock<Tensor>, _ embedding: Tensor) throws(TorchError) -> Tensor {
+    try linear(embedding, block.modulation)
+  }
+
+  func convolve(_ x: Tensor, _ layer: Convolution<Tensor>, adding residual: Tensor?) throws(TorchError) -> Tensor {
+    var weight = try layer.weight.to(x.dtype)
+    let shape = weight.shape
+    // Attention's 1-wide convolutions are kept as (out, in, 1).
+    if shape.count == 3 { weight = try weight.reshape(shape + [1]) }
+    let y = try x.conv2d(weight, layer.bias.to(x.dtype), stride: layer.stride, padding: layer.padding)
+    guard let residual else { return y }
+    return try residual.add(y)
+  }
+
+  func normalise(
+    _ x: Tensor, _ layer: Affine<Tensor>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool
+  ) throws(TorchError) -> Tensor {
+    var h = try x.to(.f32).groupNorm(groups: UNetConfiguration.groups, weight: layer.weight, bias: layer.bias)
+    if let scaleShift {
+      let shape = scaleShift.scale.shape + [1, 1]
+      h = try h.mul(scaleShift.scale.add(1).reshape(shape)).add(scaleShift.shift.reshape(shape))
+    }
+    return try (activate ? h.silu() : h).to(x.dtype)
+  }
+
+  func dropout(_ x: Tensor) throws(TorchError) -> Tensor {
+    dropout == 0 ? x : try x.dropout(dropout, training: true)
+  }
+}
