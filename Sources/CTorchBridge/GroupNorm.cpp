@@ -73,8 +73,8 @@ WEIR_INLINE float one(const BFloat16 *from) {
 // x becomes x / (1 + exp(-x)). exp by Cody-Waite reduction and a degree 6 polynomial (Cephes' expf), good to about 2 ulp.
 WEIR_INLINE void silu(Floats &x) {
   Floats t = -x;
-  // Beyond these exp leaves the normal numbers; x/(1+exp(-x)) is by then x, or below 1e-36.
-  const Floats low = Floats{} - 87.0f, high = Floats{} + 88.0f;
+  // Below the first, 1 + exp(t) is 1; at the second, power is infinite and the result 0.
+  const Floats low = Floats{} - 87.0f, high = Floats{} + 89.0f;
   t = t < low ? low : t;
   t = t > high ? high : t;
   // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
@@ -180,40 +180,50 @@ WEIR_INLINE void sumRun(const Element *elements, int64_t count, float pivot, dou
   }
 }
 
-// ---- y = a*x + b, then SiLU ----
+// ---- y = a*(x - m) + b, then SiLU ----
+
+// What pass 2 needs of each channel: `m` is the group's mean in f32, and `b` makes up for what that rounding lost.
+struct Coefficients {
+  float *m, *a, *b;
+
+  Coefficients from(int64_t channel) const { return {m + channel, a + channel, b + channel}; }
+};
 
 template <bool Silu>
-WEIR_INLINE void finish(Floats &x, const Floats &a, const Floats &b) {
-  x = x * a + b;
+WEIR_INLINE void finish(Floats &x, const Floats &m, const Floats &a, const Floats &b) {
+  x = (x - m) * a + b;
   if constexpr (Silu) silu(x);
 }
 
 template <bool Silu, class Element>
-WEIR_INLINE void applyRows(const Element *x, Element *y, int64_t count, int64_t channels, const float *a, const float *b) {
+WEIR_INLINE void applyRows(const Element *x, Element *y, int64_t count, int64_t channels, const Coefficients &k) {
   for (int64_t row = 0; row < count; row++) {
     const Element *from = x + row * channels;
     Element *to = y + row * channels;
     int64_t channel = 0;
     for (; channel + lanes <= channels; channel += lanes) {
-      Floats value, factor, offset;
+      Floats value, mean, factor, offset;
       load(from + channel, value);
-      load(a + channel, factor);
-      load(b + channel, offset);
-      finish<Silu>(value, factor, offset);
+      load(k.m + channel, mean);
+      load(k.a + channel, factor);
+      load(k.b + channel, offset);
+      finish<Silu>(value, mean, factor, offset);
       store(value, to + channel);
     }
     if (channel < channels) {
       const int64_t width = channels - channel;
       Element tail[lanes] = {};
-      float factors[lanes] = {}, offsets[lanes] = {};
+      float means[lanes] = {}, factors[lanes] = {}, offsets[lanes] = {};
       std::memcpy(tail, from + channel, width * sizeof(Element));
-      std::memcpy(factors, a + channel, width * sizeof(float));
-      std::memcpy(offsets, b + channel, width * sizeof(float));
-      Floats value, factor, offset;
+      std::memcpy(means, k.m + channel, width * sizeof(float));
+      std::memcpy(factors, k.a + channel, width * sizeof(float));
+      std::memcpy(offsets, k.b + channel, width * sizeof(float));
+      Floats value, mean, factor, offset;
       load(tail, value);
+      load(means, mean);
       load(factors, factor);
       load(offsets, offset);
-      finish<Silu>(value, factor, offset);
+      finish<Silu>(value, mean, factor, offset);
       store(value, tail);
       std::memcpy(to + channel, tail, width * sizeof(Element));
     }
@@ -221,13 +231,13 @@ WEIR_INLINE void applyRows(const Element *x, Element *y, int64_t count, int64_t 
 }
 
 template <bool Silu, class Element>
-WEIR_INLINE void applyRun(const Element *x, Element *y, int64_t count, float a, float b) {
-  const Floats factor = Floats{} + a, offset = Floats{} + b;
+WEIR_INLINE void applyRun(const Element *x, Element *y, int64_t count, const Coefficients &k) {
+  const Floats mean = Floats{} + *k.m, factor = Floats{} + *k.a, offset = Floats{} + *k.b;
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
     Floats value;
     load(x + i, value);
-    finish<Silu>(value, factor, offset);
+    finish<Silu>(value, mean, factor, offset);
     store(value, y + i);
   }
   if (i < count) {
@@ -235,7 +245,7 @@ WEIR_INLINE void applyRun(const Element *x, Element *y, int64_t count, float a, 
     std::memcpy(tail, x + i, (count - i) * sizeof(Element));
     Floats value;
     load(tail, value);
-    finish<Silu>(value, factor, offset);
+    finish<Silu>(value, mean, factor, offset);
     store(value, tail);
     std::memcpy(y + i, tail, (count - i) * sizeof(Element));
   }
@@ -246,31 +256,31 @@ WEIR_CLONES void sumRowsF32(const float *x, int64_t n, int64_t c, const float *k
 WEIR_CLONES void sumRowsBF16(const BFloat16 *x, int64_t n, int64_t c, const float *k, double *s, double *q) { sumRows(x, n, c, k, s, q); }
 WEIR_CLONES void sumRunF32(const float *x, int64_t n, float k, double *s, double *q) { sumRun(x, n, k, s, q); }
 WEIR_CLONES void sumRunBF16(const BFloat16 *x, int64_t n, float k, double *s, double *q) { sumRun(x, n, k, s, q); }
-WEIR_CLONES void applyRowsF32(const float *x, float *y, int64_t n, int64_t c, const float *a, const float *b, bool silu) {
-  silu ? applyRows<true>(x, y, n, c, a, b) : applyRows<false>(x, y, n, c, a, b);
+WEIR_CLONES void applyRowsF32(const float *x, float *y, int64_t n, int64_t c, const Coefficients &k, bool silu) {
+  silu ? applyRows<true>(x, y, n, c, k) : applyRows<false>(x, y, n, c, k);
 }
-WEIR_CLONES void applyRowsBF16(const BFloat16 *x, BFloat16 *y, int64_t n, int64_t c, const float *a, const float *b, bool silu) {
-  silu ? applyRows<true>(x, y, n, c, a, b) : applyRows<false>(x, y, n, c, a, b);
+WEIR_CLONES void applyRowsBF16(const BFloat16 *x, BFloat16 *y, int64_t n, int64_t c, const Coefficients &k, bool silu) {
+  silu ? applyRows<true>(x, y, n, c, k) : applyRows<false>(x, y, n, c, k);
 }
-WEIR_CLONES void applyRunF32(const float *x, float *y, int64_t n, float a, float b, bool silu) {
-  silu ? applyRun<true>(x, y, n, a, b) : applyRun<false>(x, y, n, a, b);
+WEIR_CLONES void applyRunF32(const float *x, float *y, int64_t n, const Coefficients &k, bool silu) {
+  silu ? applyRun<true>(x, y, n, k) : applyRun<false>(x, y, n, k);
 }
-WEIR_CLONES void applyRunBF16(const BFloat16 *x, BFloat16 *y, int64_t n, float a, float b, bool silu) {
-  silu ? applyRun<true>(x, y, n, a, b) : applyRun<false>(x, y, n, a, b);
+WEIR_CLONES void applyRunBF16(const BFloat16 *x, BFloat16 *y, int64_t n, const Coefficients &k, bool silu) {
+  silu ? applyRun<true>(x, y, n, k) : applyRun<false>(x, y, n, k);
 }
 
 inline void sumRowsOf(const float *x, int64_t n, int64_t c, const float *k, double *s, double *q) { sumRowsF32(x, n, c, k, s, q); }
 inline void sumRowsOf(const BFloat16 *x, int64_t n, int64_t c, const float *k, double *s, double *q) { sumRowsBF16(x, n, c, k, s, q); }
 inline void sumRunOf(const float *x, int64_t n, float k, double *s, double *q) { sumRunF32(x, n, k, s, q); }
 inline void sumRunOf(const BFloat16 *x, int64_t n, float k, double *s, double *q) { sumRunBF16(x, n, k, s, q); }
-inline void applyRowsOf(const float *x, float *y, int64_t n, int64_t c, const float *a, const float *b, bool silu) {
-  applyRowsF32(x, y, n, c, a, b, silu);
+inline void applyRowsOf(const float *x, float *y, int64_t n, int64_t c, const Coefficients &k, bool silu) {
+  applyRowsF32(x, y, n, c, k, silu);
 }
-inline void applyRowsOf(const BFloat16 *x, BFloat16 *y, int64_t n, int64_t c, const float *a, const float *b, bool silu) {
-  applyRowsBF16(x, y, n, c, a, b, silu);
+inline void applyRowsOf(const BFloat16 *x, BFloat16 *y, int64_t n, int64_t c, const Coefficients &k, bool silu) {
+  applyRowsBF16(x, y, n, c, k, silu);
 }
-inline void applyRunOf(const float *x, float *y, int64_t n, float a, float b, bool silu) { applyRunF32(x, y, n, a, b, silu); }
-inline void applyRunOf(const BFloat16 *x, BFloat16 *y, int64_t n, float a, float b, bool silu) { applyRunBF16(x, y, n, a, b, silu); }
+inline void applyRunOf(const float *x, float *y, int64_t n, const Coefficients &k, bool silu) { applyRunF32(x, y, n, k, silu); }
+inline void applyRunOf(const BFloat16 *x, BFloat16 *y, int64_t n, const Coefficients &k, bool silu) { applyRunBF16(x, y, n, k, silu); }
 
 // ---- the whole ----
 
@@ -281,8 +291,8 @@ struct Problem {
   const float *weight, *bias, *scale, *shift;  // any may be NULL; scale and shift are (samples, channels)
 };
 
-// From each channel's sums around its pivot to the factor and offset that pass 2 applies.
-void coefficients(const Problem &p, int64_t sample, const double *sums, const double *squares, const float *pivot, float *a, float *b) {
+// From each channel's sums around its pivot to what pass 2 applies.
+void coefficients(const Problem &p, int64_t sample, const double *sums, const double *squares, const float *pivot, const Coefficients &out) {
   const int64_t width = p.channels / p.groups;
   const double pixels = static_cast<double>(p.pixels), elements = pixels * static_cast<double>(width);
   for (int64_t group = 0; group < p.groups; group++) {
@@ -298,17 +308,19 @@ void coefficients(const Problem &p, int64_t sample, const double *sums, const do
     const double offset = sum / elements;
     const double variance = std::max(0.0, square / elements - offset * offset);
     const double mean = base + offset, inverse = 1 / std::sqrt(variance + p.eps);
+    const float rounded = static_cast<float>(mean);
     for (int64_t c = first; c < first + width; c++) {
       double factor = p.weight ? inverse * p.weight[c] : inverse;
-      double constant = (p.bias ? p.bias[c] : 0.0) - mean * factor;
+      double constant = (p.bias ? p.bias[c] : 0.0) + (rounded - mean) * factor;
       if (p.scale) {
         const double scale = 1.0 + p.scale[sample * p.channels + c];
         factor *= scale;
         constant *= scale;
       }
       if (p.shift) constant += p.shift[sample * p.channels + c];
-      a[c] = static_cast<float>(factor);
-      b[c] = static_cast<float>(constant);
+      out.m[c] = rounded;
+      out.a[c] = static_cast<float>(factor);
+      out.b[c] = static_cast<float>(constant);
     }
   }
 }
@@ -321,7 +333,8 @@ void runChannelsLast(const Problem &p, const Element *x, Element *y) {
   const int64_t rows = std::clamp<int64_t>(unitElements / p.channels, 1, p.pixels);
   const int64_t units = (p.pixels + rows - 1) / rows, size = p.pixels * p.channels, c = p.channels;
   std::vector<double> sums(p.samples * units * c), squares(p.samples * units * c);
-  std::vector<float> pivot(p.samples * c), a(p.samples * c), b(p.samples * c);
+  std::vector<float> pivot(p.samples * c), m(p.samples * c), a(p.samples * c), b(p.samples * c);
+  const Coefficients all{m.data(), a.data(), b.data()};
   for (int64_t i = 0; i < p.samples * c; i++) pivot[i] = one(x + i / c * size + i % c);
   at::parallel_for(0, p.samples * units, grain, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; unit++) {
@@ -338,12 +351,12 @@ void runChannelsLast(const Problem &p, const Element *x, Element *y) {
         totalSquares[i] += totalSquares[unit * c + i];
       }
     }
-    coefficients(p, sample, total, totalSquares, &pivot[sample * c], &a[sample * c], &b[sample * c]);
+    coefficients(p, sample, total, totalSquares, &pivot[sample * c], all.from(sample * c));
   }
   at::parallel_for(0, p.samples * units, grain, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; unit++) {
       const int64_t sample = unit / units, row = unit % units * rows, at = sample * size + row * c;
-      applyRowsOf(x + at, y + at, std::min(rows, p.pixels - row), c, &a[sample * c], &b[sample * c], p.silu);
+      applyRowsOf(x + at, y + at, std::min(rows, p.pixels - row), c, all.from(sample * c), p.silu);
     }
   });
 }
@@ -353,7 +366,8 @@ void runContiguous(const Problem &p, const Element *x, Element *y) {
   const int64_t c = p.channels, channels = p.samples * c;
   const int64_t perThread = std::max<int64_t>(1, grain * unitElements / p.pixels);
   std::vector<double> sums(channels), squares(channels);
-  std::vector<float> pivot(channels), a(channels), b(channels);
+  std::vector<float> pivot(channels), m(channels), a(channels), b(channels);
+  const Coefficients all{m.data(), a.data(), b.data()};
   at::parallel_for(0, channels, perThread, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
       pivot[i] = one(x + i * p.pixels);
@@ -361,10 +375,10 @@ void runContiguous(const Problem &p, const Element *x, Element *y) {
     }
   });
   for (int64_t sample = 0; sample < p.samples; sample++) {
-    coefficients(p, sample, &sums[sample * c], &squares[sample * c], &pivot[sample * c], &a[sample * c], &b[sample * c]);
+    coefficients(p, sample, &sums[sample * c], &squares[sample * c], &pivot[sample * c], all.from(sample * c));
   }
   at::parallel_for(0, channels, perThread, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) applyRunOf(x + i * p.pixels, y + i * p.pixels, p.pixels, a[i], b[i], p.silu);
+    for (int64_t i = begin; i < end; i++) applyRunOf(x + i * p.pixels, y + i * p.pixels, p.pixels, all.from(i), p.silu);
   });
 }
 
@@ -455,7 +469,8 @@ const char *wt_fused_kernel_target(void) {
 }
 
 wt_status wt_fused_group_norm(
-    wt_tensor x, int64_t groups, wt_tensor weight, wt_tensor bias, double eps, wt_tensor scale, wt_tensor shift, bool silu, wt_tensor *out) {
+    wt_tensor x, int64_t groups, wt_tensor weight, wt_tensor bias, double eps, wt_tensor scale, wt_tensor shift, bool silu,
+    wt_tensor *out) {
   return guarded([&] {
     *out = wrap(fusedGroupNorm(value(x), groups, optional(weight), optional(bias), eps, optional(scale), optional(shift), silu));
   });

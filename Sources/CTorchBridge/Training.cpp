@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <cmath>
+
 using namespace weir;
 
 wt_status wt_set_requires_grad(wt_tensor x, bool wanted) {
@@ -97,6 +99,7 @@ wt_status wt_adamw_step(
       steps.push_back(at::full({}, static_cast<double>(step), parameter.options().dtype(at::kFloat).requires_grad(false)));
     }
     if (updated.empty()) return;
-    at::_fused_adamw_(updated, gradients, first, second, {}, steps, rate, beta1, beta2, weightDecay, eps, /*amsgrad=*/false, /*maximize=*/false);
+    at::_fused_adamw_(
+        updated, gradients, first, second, {}, steps, rate, beta1, beta2, weightDecay, eps, /*amsgrad=*/false, /*maximize=*/false);
   });
 }

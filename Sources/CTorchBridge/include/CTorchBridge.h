@@ -51,7 +51,8 @@ wt_status wt_mode_end(wt_mode mode);
 /* ---- construction, reading ---- */
 void wt_free(wt_tensor tensor);
 /* Copies `bytes` bytes; they must be exactly the shape's. */
-wt_status wt_from_bytes(const void *data, size_t bytes, wt_dtype dtype, const int64_t *shape, size_t rank, const char *device, wt_tensor *out);
+wt_status wt_from_bytes(
+    const void *data, size_t bytes, wt_dtype dtype, const int64_t *shape, size_t rank, const char *device, wt_tensor *out);
 wt_status wt_full(double value, wt_dtype dtype, const int64_t *shape, size_t rank, const char *device, wt_tensor *out);
 wt_status wt_zeros_like(wt_tensor tensor, wt_tensor *out);
 wt_status wt_randn(uint64_t seed, const int64_t *shape, size_t rank, wt_tensor *out);

@@ -1,0 +1,293 @@
+import Foundation
+import Tensors
+import Testing
+
+extension TensorsTests {
+  @Suite struct Operations {
+    let a: Tensor
+    let b: Tensor
+
+    init() throws {
+      a = try Tensor([1, 2, 3, 4, 5, 6] as [Float], shape: [2, 3])
+      b = try Tensor([2, 0.5, -1] as [Float], shape: [3])
+    }
+
+    @Test func construction() throws {
+      #expect(a.shape == [2, 3])
+      #expect(a.strides == [3, 1])
+      #expect(a.count == 6)
+      #expect(try a.dtype == .f32)
+      #expect(try a.device == .cpu)
+      #expect(try a.floats() == [1, 2, 3, 4, 5, 6])
+      #expect(try Tensor([7, -8] as [Int64], shape: [2]).integers() == [7, -8])
+      #expect(try Tensor([7, 8] as [UInt8], shape: [2, 1]).floats() == [7, 8])
+      #expect(try Tensor.zeros(shape: [2]).floats() == [0, 0])
+      #expect(try Tensor.ones(shape: [2], dtype: .bf16).dtype == .bf16)
+      #expect(try Tensor.full(2.5, shape: []).item() == 2.5)
+      #expect(try Tensor([] as [Float], shape: [0, 4]).floats() == [])
+      #expect(try Tensor.zeros(shape: [1, 2, 2, 2]).channelsLast().zerosLike().strides == [8, 1, 4, 2])
+    }
+
+    @Test func randomNumbersFollowTheirSeed() throws {
+      let x = try Tensor.randn(shape: [10_000], seed: 5).floats()
+      #expect(try x == Tensor.randn(shape: [10_000], seed: 5).floats())
+      #expect(try x != Tensor.randn(shape: [10_000], seed: 6).floats())
+      let mean = x.reduce(0, +) / 10_000
+      let variance = x.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 10_000
+      #expect(abs(mean) < 0.04)
+      #expect(abs(variance - 1) < 0.06)
+    }
+
+    @Test func arithmetic() throws {
+      try expectClose(a.add(b), [3, 2.5, 2, 6, 5.5, 5])
+      try expectClose(a.sub(b), [-1, 1.5, 4, 2, 4.5, 7])
+      try expectClose(a.mul(b), [2, 1, -3, 8, 2.5, -6])
+      try expectClose(a.div(b), [0.5, 4, -3, 2, 10, -6])
+      try expectClose(a.add(1), [2, 3, 4, 5, 6, 7])
+      try expectClose(a.sub(1), [0, 1, 2, 3, 4, 5])
+      try expectClose(a.mul(-2), [-2, -4, -6, -8, -10, -12])
+      try expectClose(a.div(2), [0.5, 1, 1.5, 2, 2.5, 3])
+      try expectClose(a.maximum(b), [2, 2, 3, 4, 5, 6])
+      try expectClose(a.minimum(b), [1, 0.5, -1, 2, 0.5, -1])
+      try expectClose(a.clamp(min: 2, max: 5), [2, 2, 3, 4, 5, 5])
+      try expectClose(a.pow(2), [1, 4, 9, 16, 25, 36])
+    }
+
+    @Test func functions() throws {
+      let values: [Float] = [0.25, 1, 2.5]
+      let x = try Tensor(values, shape: [3])
+      func expect(_ tensor: Tensor, _ function: (Float) -> Float, _ name: String) throws {
+        try expectClose(tensor, values.map(function), within: 2e-6, name)
+      }
+      try expect(x.neg(), { -$0 }, "neg")
+      try expect(x.exp(), { exp($0) }, "exp")
+      try expect(x.log(), { log($0) }, "log")
+      try expect(x.sqrt(), { sqrt($0) }, "sqrt")
+      try expect(x.rsqrt(), { 1 / sqrt($0) }, "rsqrt")
+      try expect(x.tanh(), { tanh($0) }, "tanh")
+      try expect(x.sigmoid(), { 1 / (1 + exp(-$0)) }, "sigmoid")
+      try expect(x.silu(), { $0 / (1 + exp(-$0)) }, "silu")
+      try expect(x.gelu(), { 0.5 * $0 * (1 + erf($0 / sqrt(2))) }, "gelu")
+      try expect(x.square(), { $0 * $0 }, "square")
+      try expect(x.sin(), { sin($0) }, "sin")
+      try expect(x.cos(), { cos($0) }, "cos")
+      try expectClose(b.relu(), [2, 0.5, 0])
+      try expectClose(b.abs(), [2, 0.5, 1])
+    }
+
+    @Test func reductions() throws {
+      #expect(try a.sum().item() == 21)
+      #expect(try a.mean().item() == 3.5)
+      try expectClose(a.sum(dims: [0]), [5, 7, 9])
+      #expect(try a.mean(dims: [-1], keepDims: true).shape == [2, 1])
+      try expectClose(a.mean(dims: [1]), [2, 5])
+      #expect(try b.argmax(dim: 0).integers() == [0])
+      let e: [Float] = [7.389056, 1.6487213, 0.36787945]  // exp of b
+      try expectClose(b.softmax(dim: 0), e.map { $0 / (e[0] + e[1] + e[2]) })
+      #expect(try a.isFinite())
+      #expect(try !a.div(0).isFinite())
+    }
+
+    @Test func products() throws {
+      let m = try Tensor([1, 0, 2, 1, 0, 3] as [Float], shape: [3, 2])
+      try expectClose(a.matmul(m), [5, 11, 14, 23])
+      try expectClose(a.unsqueeze(dim: 0).bmm(m.unsqueeze(dim: 0)), [5, 11, 14, 23])
+      try expectClose(
+        a.linear(Tensor([1, 1, 1, 0, 1, 0] as [Float], shape: [2, 3]), Tensor([10, 20] as [Float], shape: [2])), [16, 22, 25, 25])
+      try expectClose(a.linear(Tensor([1, 1, 1] as [Float], shape: [1, 3])), [6, 15])
+    }
+
+    @Test func views() throws {
+      try expectClose(a.transpose(0, 1), [1, 4, 2, 5, 3, 6])
+      try expectClose(a.permute([1, 0]), [1, 4, 2, 5, 3, 6])
+      #expect(try a.reshape([3, -1]).shape == [3, 2])
+      try expectClose(a.narrow(dim: 1, start: 1, length: 2), [2, 3, 5, 6])
+      try expectClose(b.unsqueeze(dim: 0).expand([2, -1]), [2, 0.5, -1, 2, 0.5, -1])
+      #expect(try a.unsqueeze(dim: 1).squeeze(dim: 1).shape == [2, 3])
+      try expectClose(a.flip(dim: 1), [3, 2, 1, 6, 5, 4])
+      let parts = try a.chunk(3, dim: -1)
+      #expect(parts.map(\.shape) == [[2, 1], [2, 1], [2, 1]])
+      try expectClose(parts[2], [3, 6])
+      try expectClose(Tensor.cat([a, a.narrow(dim: 0, start: 0, length: 1)], dim: 0), [1, 2, 3, 4, 5, 6, 1, 2, 3])
+      #expect(try Tensor.stack([b, b], dim: 1).shape == [3, 2])
+      try expectClose(a.indexSelect(dim: 1, Tensor([2, 0] as [Int64], shape: [2])), [3, 1, 6, 4])
+      let copy = try a.clone()
+      try copy.zero_()
+      #expect(try a.sum().item() == 21)
+    }
+
+    @Test func layouts() throws {
+      let x = try Tensor((0..<24).map(Float.init), shape: [1, 2, 3, 4])
+      let y = try x.channelsLast()
+      #expect(x.isContiguous && !x.isChannelsLast)
+      #expect(y.isChannelsLast && !y.isContiguous)
+      #expect(y.strides == [24, 1, 8, 2])
+      #expect(try y.floats() == x.floats())
+      #expect(try y.contiguous().strides == x.strides)
+    }
+
+    /// Round to nearest, ties to even: 1 + 2^-8 is a tie and goes down, 1 + 3 * 2^-8 is one and goes up.
+    @Test func conversions() throws {
+      let x = try Tensor([1 + 0x1p-8, 1 + 3 * 0x1p-8, -2.75] as [Float], shape: [3])
+      #expect(try x.to(.bf16).floats() == [1, 1 + 0x1p-6, -2.75])
+      #expect(try x.to(.f16).dtype == .f16)
+      #expect(try x.to(.i64).integers() == [1, 1, -2])
+      #expect(try x.to(.f64).to(.f32).floats() == x.floats())
+      #expect(try x.to(.bool).floats() == [1, 1, 1])
+      #expect(try x.to(Device.cpu).floats() == x.floats())
+      #expect(try x.narrow(dim: 0, start: 0, length: 1).to(.bf16).bytes() == [0x80, 0x3F])
+    }
+
+    @Test func embedding() throws {
+      let rows = try Tensor.embedding(weight: a, indices: Tensor([1, 0, 1] as [Int64], shape: [3]))
+      try expectClose(rows, [4, 5, 6, 1, 2, 3, 4, 5, 6])
+    }
+
+    @Test func resampling() throws {
+      let x = try Tensor([1, 2, 3, 4] as [Float], shape: [1, 1, 2, 2])
+      try expectClose(x.upsampleNearest2x(), [1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4])
+      try expectClose(x.upsampleNearest2x().avgPool2x2(), [1, 2, 3, 4])
+      try expectClose(x.avgPool2x2(), [2.5])
+      // Half-pixel centres: row weights are 1, 3/4, 1/4, 0 of the first row.
+      let line: (Float, Float) -> [Float] = { a, b in [a, 0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b, b] }
+      try expectClose(
+        x.upsampleBilinear(height: 4, width: 4), line(1, 3).indices.flatMap { line(line(1, 3)[$0], line(2, 4)[$0]) })
+    }
+
+    @Test(arguments: [(1, 0), (1, 1), (2, 1)]) func convolution(stride: Int, padding: Int) throws {
+      var numbers = SeededNumbers(seed: 1)
+      let x = numbers.floats(2 * 3 * 5 * 6)
+      let w = numbers.floats(4 * 3 * 3 * 3)
+      let bias = numbers.floats(4)
+      let height = (5 + 2 * padding - 3) / stride + 1
+      let width = (6 + 2 * padding - 3) / stride + 1
+      var expected: [Float] = []
+      for n in 0..<2 {
+        for o in 0..<4 {
+          for i in 0..<height {
+            for j in 0..<width {
+              var sum = Double(bias[o])
+              for c in 0..<3 {
+                for u in 0..<3 {
+                  for v in 0..<3 {
+                    let (row, column) = (i * stride - padding + u, j * stride - padding + v)
+                    guard (0..<5).contains(row), (0..<6).contains(column) else { continue }
+                    sum += Double(x[((n * 3 + c) * 5 + row) * 6 + column]) * Double(w[((o * 3 + c) * 3 + u) * 3 + v])
+                  }
+                }
+              }
+              expected.append(Float(sum))
+            }
+          }
+        }
+      }
+      let input = try Tensor(x, shape: [2, 3, 5, 6])
+      let weight = try Tensor(w, shape: [4, 3, 3, 3])
+      let offset = try Tensor(bias, shape: [4])
+      let y = try input.conv2d(weight, offset, stride: stride, padding: padding)
+      #expect(y.shape == [2, 4, height, width])
+      try expectClose(y, expected, within: 1e-5, "conv2d")
+      try expectClose(
+        input.channelsLast().conv2d(weight.channelsLast(), offset, stride: stride, padding: padding), expected, within: 1e-5,
+        "channels-last")
+
+      let packed = try PackedConvolutionWeight(weight, stride: stride, padding: padding)
+      let residual = try numbers.tensor([2, 4, height, width]).channelsLast()
+      let fused = try input.channelsLast().conv2dPointwise(weight: packed, bias: offset, activation: .silu)
+      try expectClose(fused, y.silu().floats(), within: 1e-5, "fused silu")
+      let added = try input.channelsLast().conv2dPointwise(weight: packed, bias: offset, residual: residual)
+      try expectClose(added, y.add(residual).floats(), within: 1e-5, "fused add")
+    }
+
+    /// Against the definition in float64.
+    @Test func groupNorm() throws {
+      var numbers = SeededNumbers(seed: 2)
+      let x = try numbers.tensor([2, 6, 3, 2], -3, 5)
+      let weight = numbers.floats(6)
+      let bias = numbers.floats(6)
+      let y = try x.groupNorm(groups: 3, weight: Tensor(weight, shape: [6]), bias: Tensor(bias, shape: [6]), eps: 1e-5)
+      try expectClose(
+        y, GroupNormReference(groups: 3, weight: weight, bias: bias).apply(x.floats(), shape: [2, 6, 6]), within: 1e-5)
+    }
+
+    @Test func dropout() throws {
+      try Torch.manualSeed(3)
+      let x = try Tensor.ones(shape: [10_000])
+      let y = try x.dropout(0.25, training: true).floats()
+      #expect(Set(y).count == 2 && y.allSatisfy { $0 == 0 || abs($0 - 4 / 3) < 1e-6 })
+      #expect(abs(Double(y.count { $0 == 0 }) / 10_000 - 0.25) < 0.02)
+      #expect(try x.dropout(0.25, training: false).floats() == x.floats())
+    }
+
+    @Test func threadsAndLibrary() throws {
+      #expect(Torch.version.hasPrefix("2."))
+      #expect(!Torch.cpuCapability.isEmpty)
+      #expect(!Torch.fusedKernelTarget.isEmpty)
+      let before = Torch.threads
+      try Torch.setThreads(1)
+      #expect(Torch.threads == 1)
+      #expect(throws: TorchError.self) { try Torch.setThreads(0) }
+      try Torch.setThreads(before)
+    }
+
+    @Test func errorsSayWhatWasWrong() throws {
+      func message(_ body: () throws -> Void) -> String {
+        do {
+          try body()
+          return "no error"
+        } catch let error as TorchError {
+          return error.description
+        } catch {
+          return "wrong type: \(error)"
+        }
+      }
+      #expect(message { _ = try Tensor([1] as [Float], shape: [2]) }.contains("takes 8 bytes, 4 were given"))
+      #expect(message { _ = try Tensor.zeros(shape: [-1]) }.contains("must not be negative"))
+      #expect(message { _ = try Tensor.zeros(shape: [.max, .max]) }.contains("too large"))
+      #expect(message { _ = try Tensor.zeros(shape: [1], device: Device("gpu7")) }.hasPrefix("full: "))
+      #expect(message { _ = try Tensor.zeros(shape: [1], device: Device("meta")) }.contains("'meta' is not 'cpu'"))
+      if !Torch.isCUDAAvailable {
+        #expect(message { _ = try a.to(Device("cuda:0")) }.contains("there is no CUDA here"))
+      }
+      #expect(message { _ = try a.matmul(a) }.hasPrefix("matmul: "))
+      #expect(message { _ = try a.bmm(a) }.hasPrefix("bmm: "))
+      #expect(message { _ = try a.chunk(2, dim: 1) }.contains("no 2 equal parts"))
+      #expect(message { _ = try a.item() }.hasPrefix("item: "))
+      #expect(message { _ = try a.backward() }.hasPrefix("backward: "))
+      #expect(message { _ = try a.narrow(dim: 0, start: 1, length: 5) }.hasPrefix("narrow: "))
+      #expect(message { _ = try a.upsampleNearest2x() }.contains("(N, C, H, W)"))
+      #expect(!message { _ = try a.matmul(a) }.contains("frame #"))
+    }
+
+    @Test func nothingLeaks() throws {
+      let before = Torch.liveHandles
+      for _ in 0..<10 {
+        let x = try a.add(1).requiresGrad(true)
+        try Torch.autocast(.bf16) { try x.mul(x).sum() }.backward()
+        _ = try x.grad
+        _ = try x.chunk(3, dim: 1)
+        _ = try Torch.withoutGradients { () throws(TorchError) in try x.square() }
+        _ = try Torch.inferenceMode { () throws(TorchError) in try x.square() }
+        #expect(Torch.liveHandles == before + 1)
+        #expect(throws: TorchError.self) { try x.matmul(x) }
+        #expect(throws: TorchError.self) { try Tensor.cat([x, x.reshape([6])], dim: 0) }
+        #expect(throws: TorchError.self) { try Tensor([1] as [Float], shape: [3]) }
+        #expect(throws: TorchError.self) { try Torch.autocast(.bf16, device: Device("nowhere")) { try x.add(1) } }
+        #expect(throws: TorchError.self) { try Torch.withoutGradients { () throws(TorchError) in try x.bmm(x) } }
+      }
+      #expect(Torch.liveHandles == before)
+    }
+
+    @Test func modesEndWithTheirBlock() throws {
+      let x = try Tensor.ones(shape: [2, 2]).requiresGrad(true)
+      let unrecorded = try Torch.withoutGradients { try x.mul(2) }
+      #expect(!unrecorded.requiresGrad)
+      let inferred = try Torch.inferenceMode { try x.mul(2) }
+      #expect(!inferred.requiresGrad)
+      #expect(throws: TorchError.self) { try Torch.withoutGradients { () throws(TorchError) in try x.bmm(x) } }
+      #expect(try x.mul(2).requiresGrad)
+      #expect(try Torch.autocast(.bf16) { try x.matmul(x) }.dtype == .bf16)
+      #expect(try x.matmul(x).dtype == .f32)
+    }
+  }
+}
