@@ -8,6 +8,11 @@ let libtorch =
   ?? (Context.environment["XDG_CACHE_HOME"] ?? (Context.environment["HOME"] ?? "") + "/.cache")
   + "/weir/libtorch-2.13.0/torch"
 
+/// A CUDA build registers itself when its library is loaded, though nothing refers to it.
+let cudaFlags =
+  FileManager.default.fileExists(atPath: libtorch + "/lib/libtorch_cuda.so")
+  ? ["--push-state", "--no-as-needed", "-ltorch_cuda", "--pop-state"].flatMap { ["-Xlinker", $0] } : []
+
 let swiftSettings: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
   .enableUpcomingFeature("ExistentialAny"),
@@ -33,11 +38,12 @@ func tests(_ module: String, _ dependencies: [Target.Dependency] = [], resources
 
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
-let ordered = Target.Dependency.product(name: "OrderedCollections", package: "swift-collections")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
 var targets: [Target] = [
   .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
@@ -54,7 +60,7 @@ var targets: [Target] = [
       ])
     ],
     linkerSettings: [
-      .unsafeFlags(["-L\(libtorch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(libtorch)/lib"]),
+      .unsafeFlags(["-L\(libtorch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(libtorch)/lib"] + cudaFlags),
       .linkedLibrary("torch"), .linkedLibrary("torch_cpu"), .linkedLibrary("c10"),
     ]),
   library("Digests", ["CSodium"]),
@@ -65,25 +71,25 @@ var targets: [Target] = [
   library("Diffusion"),
   library("UNet", ["Tensors"]),
   library("Cascade", ["UNet", "Diffusion", "Tensors", "Digests"]),
-  library("Broker", ["Wire", "ZeroMQ", "Digests", grdb, logging, lifecycle, deque, heap, ordered]),
-  library("Worker", ["Wire", "ZeroMQ", "Digests", "Cascade", "Diffusion", logging, lifecycle]),
+  library("Broker", ["Wire", "ZeroMQ", "Digests", grdb, logging, lifecycle, deque, heap]),
+  library("Worker", ["Wire", "ZeroMQ", "Digests", "Cascade", "Diffusion", "Tensors", logging, lifecycle]),
   library("Client", ["Wire", "ZeroMQ", "Digests", logging]),
-  library("LocalFleet", ["Client", "Wire", "ZeroMQ", subprocess, logging]),
+  library("LocalFleet", ["CLinuxShims", subprocess, system]),
   library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images"]),
-  tool("weir", ["Client", "LocalFleet", "Images", "Wire", logging]),
-  tool("weir-broker", ["Broker", logging, lifecycle]),
+  tool("weir", ["Client", "LocalFleet", "Images", "Wire", "Digests"]),
+  tool("weir-broker", ["Broker", logging, lifecycle, signals]),
   tool("weir-worker", ["Worker", logging, lifecycle]),
   tool("weir-lab", ["Training", "Cascade", "UNet", "Diffusion", "Tensors", "Images"]),
   tests("ZeroMQ"),
-  tests("Wire", ["ZeroMQ"]),
+  tests("Wire", ["ZeroMQ", "Digests", "CWeirProto", "CProtobufC"]),
   tests("Images"),
   tests("Tensors"),
   tests("Diffusion"),
   tests("UNet", ["Tensors"], resources: [.copy("Goldens")]),
-  tests("Cascade", ["UNet", "Diffusion", "Tensors"]),
-  tests("Broker", ["Wire", "ZeroMQ"]),
+  tests("Cascade", ["UNet", "Diffusion", "Tensors", "Digests"]),
+  tests("Broker", ["Wire", "ZeroMQ", "Digests", logging]),
   tests("Worker", ["Wire", "ZeroMQ"]),
-  tests("Client", ["Wire", "ZeroMQ"]),
+  tests("Client", ["Wire", "ZeroMQ", "LocalFleet", "weir"]),
   tests("Training", ["Cascade", "UNet", "Diffusion", "Tensors", "Images"]),
   .testTarget(
     name: "FleetTests",
@@ -109,6 +115,7 @@ let package = Package(
     .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
     .package(url: "https://github.com/swiftlang/swift-subprocess", exact: "1.0.2"),
+    .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
   ],
   targets: targets,
   swiftLanguageModes: [.v6],
