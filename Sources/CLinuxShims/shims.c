@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 int CLinuxShims_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
@@ -28,6 +29,14 @@ void CLinuxShims_set_thread_name(const char *name) {
   strncpy(shortened, name, sizeof shortened - 1);
   shortened[sizeof shortened - 1] = 0;
   pthread_setname_np(pthread_self(), shortened);
+}
+
+int CLinuxShims_signal_when_parent_ends(int signal, int parent) {
+  if (prctl(PR_SET_PDEATHSIG, signal) != 0) return -1;
+  // It may have ended before the call; then this process has another parent by now.
+  if (getppid() == parent) return 0;
+  errno = ESRCH;
+  return -1;
 }
 
 void CLinuxShims_block_signals(void) {

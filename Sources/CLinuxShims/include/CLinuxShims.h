@@ -15,6 +15,10 @@ void CLinuxShims_eventfd_clear(int fd);
 /// Names the calling thread; the kernel keeps the first 15 bytes.
 void CLinuxShims_set_thread_name(const char *name);
 
+/// Has the kernel send `signal` to this process when the process `parent` ends; it stays so when the process becomes another program.
+/// -1 and errno on failure: ESRCH if `parent` has ended already.
+int CLinuxShims_signal_when_parent_ends(int signal, int parent);
+
 /// Blocks every signal in the calling thread, so that signals reach the threads that handle them.
 void CLinuxShims_block_signals(void);
 

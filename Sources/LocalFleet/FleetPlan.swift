@@ -1,0 +1,77 @@
+/// What a fleet on this machine consists of.
+package struct FleetPlan: Hashable, Sendable {
+  package enum Engine: Hashable, Sendable {
+    /// The networks of a pipeline folder.
+    case cascade(pipeline: String)
+    /// A hash chain in place of a network, `stepMilliseconds` a step.
+    case synthetic(stepMilliseconds: Double)
+  }
+
+  /// How many workers a stage has.
+  package struct StageWorkers: Hashable, Sendable {
+    package var stage: String
+    package var count: Int
+
+    package init(stage: String, count: Int) {
+      self.stage = stage
+      self.count = count
+    }
+  }
+
+  /// The folder that holds `weir`, `weir-broker` and `weir-worker`.
+  package var executables: String
+  /// The broker's public endpoint.
+  package var bind: String
+  /// The broker's folder.
+  package var data: String
+  package var engine: Engine
+  package var workers: [StageWorkers]
+  /// Tasks of a worker's batch; `nil`: the worker's default.
+  package var slots: Int?
+  /// Of one worker.
+  package var threads: Int
+
+  package init(
+    executables: String, bind: String, data: String, engine: Engine, workers: [StageWorkers], slots: Int? = nil, threads: Int = 1
+  ) {
+    self.executables = executables
+    self.bind = bind
+    self.data = data
+    self.engine = engine
+    self.workers = workers
+    self.slots = slots
+    self.threads = threads
+  }
+
+  /// Each worker's part of the cores, at least one.
+  package static func threads(cores: Int, workers: Int) -> Int { max(1, cores / max(1, workers)) }
+
+  package var workerCount: Int { workers.reduce(0) { $0 + $1.count } }
+
+  var broker: Command {
+    Command(name: "broker", executable: "\(executables)/weir-broker", arguments: ["--bind", bind, "--data", data])
+  }
+
+  var workerCommands: [Command] {
+    workers.flatMap { workers in
+      (0..<workers.count).map { index in
+        let name = "\(workers.stage)-\(index + 1)"
+        var arguments = ["--stage", workers.stage, "--broker", bind, "--name", name, "--threads", "\(threads)"]
+        switch engine {
+        case .cascade(let pipeline): arguments += ["--pipeline", pipeline]
+        case .synthetic(let stepMilliseconds): arguments += ["--engine", "synthetic", "--step-ms", "\(stepMilliseconds)"]
+        }
+        if let slots { arguments += ["--slots", "\(slots)"] }
+        return Command(name: name, executable: "\(executables)/weir-worker", arguments: arguments)
+      }
+    }
+  }
+}
+
+/// A process of the fleet, as it is started.
+struct Command: Hashable, Sendable {
+  /// For people: what its output is marked with.
+  var name: String
+  var executable: String
+  var arguments: [String]
+}

@@ -1,0 +1,57 @@
+import Foundation
+
+/// A broker and its workers as processes of this machine, kept running until `stop`. They end with this process, too.
+package actor LocalFleet {
+  package let plan: FleetPlan
+  private let broker: ChildProcess
+  private let workers: [ChildProcess]
+  /// `stop` was called, or `start` failed.
+  package private(set) var isStopping = false
+
+  /// How long workers may take to hand back what they work on, and the broker to close its journal.
+  package static let grace = Duration.seconds(20)
+
+  /// - Parameter log: Gets the processes' output, line by line, marked with their names.
+  package init(_ plan: FleetPlan, log: @escaping @Sendable (String) -> Void) throws(FleetError) {
+    self.plan = plan
+    let runner = "\(plan.executables)/weir"
+    for program in [runner, plan.broker.executable] + plan.workerCommands.map(\.executable) {
+      guard FileManager.default.isExecutableFile(atPath: program) else {
+        throw FleetError(.missing, "'\(program)' is missing: the programs weir, weir-broker and weir-worker belong into one folder")
+      }
+    }
+    broker = ChildProcess(plan.broker, runner: runner, log: log)
+    workers = plan.workerCommands.map { ChildProcess($0, runner: runner, log: log) }
+  }
+
+  /// Starts the broker, then the workers. Returns when the broker has welcomed them all; if one can't start, all are stopped.
+  package func start() async throws(FleetError) {
+    do throws(FleetError) {
+      await broker.start()
+      try await broker.waitUntilReady()
+      for worker in workers { await worker.start() }
+      for worker in workers { try await worker.waitUntilReady() }
+    } catch {
+      await stop()
+      throw error
+    }
+  }
+
+  /// Has the workers hand back their work, then ends the broker.
+  package func stop() async {
+    isStopping = true
+    await withTaskGroup { group in
+      for worker in workers { group.addTask { await worker.stop(grace: Self.grace) } }
+    }
+    await broker.stop(grace: Self.grace)
+  }
+
+  /// The processes that run now, by name: `broker`, `base32-1`, …
+  package var pids: [String: Int32] {
+    get async {
+      var pids: [String: Int32] = [:]
+      for child in [broker] + workers { pids[child.command.name] = await child.pid }
+      return pids
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import Client
+import Foundation
+import Wire
+
+/// Waits for a job and saves its images as they finish.
+struct JobFollower {
+  let client: WeirClient
+  let job: JobID
+  /// `nil`: images stay with the broker.
+  let folder: ImageFolder?
+  var reporter: JobReporter
+  private var saved: Set<UInt32> = []
+  private var sheet = ContactSheet()
+
+  /// Images under way at a time.
+  private static let fetches = 4
+
+  init(client: WeirClient, job: JobID, folder: ImageFolder?, reporter: JobReporter) {
+    self.client = client
+    self.job = job
+    self.folder = folder
+    self.reporter = reporter
+  }
+
+  /// - Returns: The job's final state.
+  mutating func run() async throws -> JobStatus {
+    var last: JobStatus?
+    for try await status in client.watch(job) {
+      last = status
+      try reporter.progress(status)
+      try await save(listed(in: status), of: status)
+    }
+    // A stream whose task was cancelled ends without an error.
+    try Task.checkCancellation()
+    guard let last else { throw Failure("the watch of job \(job) ended before it began") }
+    try await saveFinished(last)
+    return last
+  }
+
+  /// Saves what is finished and not saved yet, and the contact sheet.
+  ///
+  /// - Returns: How many images were saved, now and before.
+  @discardableResult
+  mutating func saveFinished(_ status: JobStatus) async throws -> Int {
+    guard let folder else { return 0 }
+    try await save(listed(in: status), of: status)
+    // The status lists only the first samples of a large job; those after them can only be asked for.
+    let listed = UInt32(clamping: status.details.count)
+    if listed < status.samples { try await save(Array(listed..<status.samples), of: status, skippingUnfinished: true) }
+    if let content = sheet.content {
+      reporter.note("contact sheet: \(try folder.saveContactSheet(content.images, columns: content.columns))")
+    }
+    return saved.count
+  }
+
+  private func listed(in status: JobStatus) -> [UInt32] {
+    folder == nil ? [] : status.details.filter { $0.state == .done }.map(\.index)
+  }
+
+  private mutating func save(_ indexes: [UInt32], of status: JobStatus, skippingUnfinished: Bool = false) async throws {
+    let indexes = indexes.filter { !saved.contains($0) }
+    for start in stride(from: 0, to: indexes.count, by: Self.fetches) {
+      let (client, job) = (client, job)
+      let batch = indexes[start..<min(start + Self.fetches, indexes.count)]
+      let images = try await withThrowingTaskGroup(of: FinishedImage?.self) { group in
+        for index in batch {
+          group.addTask {
+            do throws(ClientError) {
+              return try await client.fetch(job, sample: index)
+            } catch {
+              guard skippingUnfinished, error.code == .refused else { throw error }
+              return nil
+            }
+          }
+        }
+        return try await group.reduce(into: [FinishedImage]()) { images, image in if let image { images.append(image) } }
+      }
+      for image in images.sorted(by: { $0.sample < $1.sample }) {
+        guard let folder else { continue }
+        let pixels = try ImageFolder.decode(image)
+        let path = try folder.save(pixels, image, of: status)
+        sheet.add(pixels, sample: image.sample, label: image.label)
+        saved.insert(image.sample)
+        try reporter.saved(image, labelName: status.labelName(image.label), at: path)
+      }
+    }
+  }
+}

@@ -1,0 +1,134 @@
+import ArgumentParser
+import Foundation
+import LocalFleet
+
+struct Up: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Runs a fleet on this machine: a broker and its workers.",
+    discussion: """
+      Prints one line, "ready broker=ENDPOINT workers=N", on standard output once the broker has welcomed every worker; what the processes say \
+      goes to standard error, each line marked with its process. A process that dies is started again. Ctrl-C or SIGTERM stops the workers, which \
+      hand back what they work on, then the broker; unfinished jobs go on with the next 'weir up' of the same --data.
+      """)
+
+  @Option(help: ArgumentHelp("The pipeline: a folder with cascade.json and its weights.", valueName: "folder"))
+  var pipeline: String?
+
+  @Option(help: ArgumentHelp("Workers a stage: base32=1,sr64=2. Stages not named get one.", valueName: "list"))
+  var workers: [String] = []
+
+  @Option(help: ArgumentHelp("The broker's journal; default: $XDG_STATE_HOME/weir or ~/.local/state/weir.", valueName: "folder"))
+  var data: String?
+
+  @Option(help: ArgumentHelp("The broker's endpoint; default: $WEIR_BROKER or tcp://127.0.0.1:7710.", valueName: "endpoint"))
+  var bind: String?
+
+  enum EngineKind: String, ExpressibleByArgument, CaseIterable { case cascade, synthetic }
+
+  @Option(help: "What computes: the pipeline's networks, or a hash chain to try a fleet without them.")
+  var engine = EngineKind.cascade
+
+  @Option(help: ArgumentHelp("How long a step takes in the synthetic engine.", valueName: "ms"))
+  var stepMs = 5.0
+
+  @Option(help: ArgumentHelp("Tasks that a worker computes together; default: the worker's own.", valueName: "n"))
+  var slots: Int?
+
+  @Option(help: ArgumentHelp("Threads of each worker; default: the cores divided among them.", valueName: "n"))
+  var threads: Int?
+
+  /// Of the worker's synthetic engine.
+  private static let syntheticStages = ["base32", "sr64", "sr256"]
+
+  func validate() throws {
+    guard (pipeline == nil) == (engine == .synthetic) else {
+      throw ValidationError(
+        pipeline == nil
+          ? "--pipeline is missing: name the folder that holds cascade.json (or use --engine synthetic)."
+          : "--engine synthetic has a pipeline of its own: leave out --pipeline.")
+    }
+    guard (1...1024).contains(threads ?? 1) else { throw ValidationError("--threads \(threads ?? 1): give 1 to 1024.") }
+    guard (1...256).contains(slots ?? 1) else { throw ValidationError("--slots \(slots ?? 1): give 1 to 256.") }
+    guard (0...3_600_000).contains(stepMs) else { throw ValidationError("--step-ms \(stepMs): give 0 to 3600000.") }
+  }
+
+  func run() async throws {
+    let plan = try plan()
+    let fleet: LocalFleet
+    do {
+      fleet = try LocalFleet(plan) { Output.error(printable($0)) }
+    } catch {
+      throw Failure(error.message)
+    }
+    let signals = StopSignals()
+    let stopping = Task {
+      var stop: Task<Void, Never>?
+      for await _ in signals.arrivals {
+        // Whoever asks twice does not want to wait; the processes end with this one all the same.
+        if stop != nil { Foundation.exit(Exit.interrupted) }
+        Output.error("stopping: the workers hand back their work (once more to leave at once)")
+        stop = Task {
+          await fleet.stop()
+          Foundation.exit(0)
+        }
+      }
+    }
+    do {
+      try await fleet.start()
+    } catch {
+      if error.code != .stopped { throw Failure(error.message) }
+    }
+    if await !fleet.isStopping { Output.line("ready broker=\(plan.bind) workers=\(plan.workerCount)") }
+    await stopping.value
+  }
+
+  private func plan() throws -> FleetPlan {
+    let stages: [String]
+    let engine: FleetPlan.Engine
+    if let pipeline {
+      do {
+        stages = try pipelineStages(pipeline)
+      } catch {
+        throw UsageError(error.message)
+      }
+      engine = .cascade(pipeline: pipeline)
+    } else {
+      stages = Self.syntheticStages
+      engine = .synthetic(stepMilliseconds: stepMs)
+    }
+    let counts = try WorkerList.parse(workers, stages: stages)
+    let environment = ProcessInfo.processInfo.environment
+    let workerCount = counts.reduce(0) { $0 + $1.count }
+    let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    return FleetPlan(
+      executables: URL(fileURLWithPath: program).deletingLastPathComponent().path,
+      bind: bind ?? environment["WEIR_BROKER"] ?? BrokerOptions.defaultBroker, data: data ?? Self.defaultData(environment), engine: engine,
+      workers: counts, slots: slots,
+      threads: threads ?? FleetPlan.threads(cores: ProcessInfo.processInfo.activeProcessorCount, workers: workerCount))
+  }
+
+  private static func defaultData(_ environment: [String: String]) -> String {
+    let state = environment["XDG_STATE_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? "\(environment["HOME"] ?? "")/.local/state"
+    return "\(state)/weir"
+  }
+}
+
+/// How `weir up` starts its processes; not for people.
+struct RunChild: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run-child", abstract: "Becomes another program that ends with a given process.", shouldDisplay: false)
+
+  @Option(help: "The process to end with.")
+  var parent: Int32
+
+  @Argument(parsing: .postTerminator, help: "The program and its arguments.")
+  var command: [String]
+
+  func validate() throws {
+    guard !command.isEmpty else { throw ValidationError("No program is named after --.") }
+  }
+
+  func run() throws {
+    throw Failure(runAsChild(of: parent, executable: command[0], arguments: Array(command.dropFirst())))
+  }
+}
