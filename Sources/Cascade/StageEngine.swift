@@ -1,0 +1,80 @@
+import Diffusion
+package import Tensors
+import UNet
+
+/// A stage's network and the runs' arithmetic: steps any number of samples together, each at its own step.
+///
+/// The bytes of a run depend on its sample, its options and the numerics class alone, whatever it is stepped together with: the network gives each
+/// sample the same output in every batch and slot, and the rest is element by element. Used by one thread at a time.
+package final class StageEngine {
+  package let pipeline: Pipeline
+  /// Index of the stage in the pipeline.
+  package let stage: Int
+  package let numerics: String
+  private let recipe: StageRecipe
+  private let network: ServedUNet
+
+  /// Loads the stage's weights.
+  ///
+  /// - Parameter dtype: f32 or bf16; `nil`: as the manifest says.
+  package init(_ pipeline: Pipeline, stage: Int, device: Device = .cpu, dtype: DType? = nil) throws(CascadeError) {
+    let setting = pipeline.manifest.stages[stage]
+    let path = pipeline.weightsPath(stage: stage)
+    self.pipeline = pipeline
+    self.stage = stage
+    recipe = try StageRecipe(pipeline.manifest, index: stage)
+    numerics = NumericsClass.name(device: device, dtype: dtype ?? setting.dtype)
+    do {
+      let weights = try Safetensors.open(path)
+      network = try ServedUNet(setting.network, weights: weights, dtype: dtype ?? setting.dtype, device: device)
+    } catch let error as SafetensorsError {
+      throw CascadeError(.weights, "\(error); train stage \(setting.name) again, or copy its file again")
+    } catch let error as UNetError {
+      throw CascadeError(.weights, "\(path): \(error.message)")
+    } catch {
+      throw CascadeError(.computation, "stage \(setting.name) cannot be loaded on \(device): \(error)")
+    }
+  }
+
+  /// One sample of this stage, from the start or from a checkpoint.
+  ///
+  /// - Parameters:
+  ///   - input: the previous stage's output, (3, r, r) flat; `nil` exactly for the first stage.
+  package func begin(
+    label: Int, seed: UInt64, options: SamplingOptions, input: [Float]? = nil, checkpoint: StageCheckpoint? = nil
+  ) throws(CascadeError) -> StageRun {
+    try StageRun(recipe, label: label, seed: seed, options: options, input: input, checkpoint: checkpoint)
+  }
+
+  /// One denoising step of each run; none is finished. If this throws, none has moved.
+  package func advance(_ runs: [StageRun]) throws(CascadeError) {
+    var outputs: [[Float]] = []
+    let size = recipe.stage.microBatch
+    for start in stride(from: 0, to: runs.count, by: size) {
+      let batch = runs[start..<min(start + size, runs.count)]
+      do {
+        outputs.append(try predict(batch))
+      } catch {
+        throw CascadeError(.computation, "stage \(recipe.stage.name) failed at a step: \(error)")
+      }
+    }
+    for (index, run) in runs.enumerated() {
+      let count = run.sampler.outputCount(for: run.x.count)
+      let start = index % size * count
+      outputs[index / size].withUnsafeBufferPointer { run.advance(UnsafeBufferPointer(rebasing: $0[start..<start + count])) }
+    }
+  }
+
+  /// The network's outputs for one micro-batch, one run after the other.
+  private func predict(_ runs: ArraySlice<StageRun>) throws -> [Float] {
+    let configuration = network.configuration
+    let (count, side) = (runs.count, recipe.stage.resolution)
+    let x = try Tensor(runs.flatMap(\.x), shape: [count, 3, side, side])
+    let timesteps = try Tensor(runs.map { Float($0.timestep) }, shape: [count])
+    let labels = configuration.numClasses == nil ? nil : try Tensor(runs.map { Int64($0.label) }, shape: [count])
+    var lowRes: Tensor?
+    if let low = recipe.lowResolution { lowRes = try Tensor(runs.flatMap { $0.lowRes ?? [] }, shape: [count, 3, low, low]) }
+    let levels = configuration.augLevels ? try Tensor(runs.map { Float($0.aug) }, shape: [count]) : nil
+    return try network(x: x, timesteps: timesteps, labels: labels, lowRes: lowRes, augLevels: levels).floats()
+  }
+}
