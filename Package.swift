@@ -78,7 +78,7 @@ var targets: [Target] = [
   library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images"]),
   tool("weir", ["Client", "LocalFleet", "Images", "Wire", "Digests"]),
   tool("weir-broker", ["Broker", logging, lifecycle, signals]),
-  tool("weir-worker", ["Worker", logging, lifecycle]),
+  tool("weir-worker", ["Worker", logging, lifecycle, signals]),
   tool("weir-lab", ["Training", "Cascade", "UNet", "Diffusion", "Tensors", "Images"]),
   tests("ZeroMQ"),
   tests("Wire", ["ZeroMQ", "Digests", "CWeirProto", "CProtobufC"]),
