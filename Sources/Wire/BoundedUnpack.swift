@@ -26,8 +26,12 @@ func withUnpacked<Message, Result>(
   free: (UnsafeMutablePointer<Message>?, UnsafeMutablePointer<ProtobufCAllocator>?) -> Void,
   _ body: (Message) throws(WireError) -> Result
 ) throws(WireError) -> Result {
+  let available = budget.bytes
   let budget = UnsafeMutablePointer<UnpackBudget>.allocate(capacity: 1, initialisedTo: budget)
-  defer { budget.deallocate() }
+  defer {
+    assert(budget.pointee.bytes == available, "protobuf-c has kept some memory")
+    budget.deallocate()
+  }
   var allocator = ProtobufCAllocator(alloc: allocateWithinBudget, free: freeWithinBudget, allocator_data: budget)
   // protobuf-c takes a null pointer for "no data" but not for "data of length 0".
   var empty: UInt8 = 0

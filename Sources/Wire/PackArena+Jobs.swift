@@ -148,7 +148,7 @@ extension PackArena {
           message.state = sample.state.packed
           message.attempts = sample.attempts
           // There may be a thousand of them.
-          message.error = text(sample.error ?? "", limit: 256)
+          message.error = text(sample.error ?? "", limit: WireLimits.nameBytes)
         }
       }
       (message.n_labels, message.labels) = try array(job.labels) { (label) throws(WireError) in try name(label, "a label") }

@@ -41,13 +41,15 @@ final class PackArena {
 
   /// A text for people: cut if it is too long.
   func text(_ text: String, limit: Int = WireLimits.textBytes) -> UnsafeMutablePointer<CChar> {
-    var end = text.startIndex
-    var count = 0
-    while end < text.endIndex {
-      let size = text[end].utf8.count
-      if count + size > limit { break }
-      count += size
-      end = text.index(after: end)
+    var end = text.endIndex
+    if text.utf8.count > limit {
+      var count = 0
+      end = text.startIndex
+      while end < text.endIndex {
+        count += text[end].utf8.count
+        if count > limit { break }
+        end = text.index(after: end)
+      }
     }
     return string(text.utf8[..<end].map { $0 == 0 ? UInt8(ascii: " ") : $0 })
   }

@@ -132,7 +132,7 @@ extension StageStatus {
 extension SampleStatus {
   fileprivate init(_ message: Weir__V1__SampleStatus) throws(WireError) {
     let stage = try Reading.name(message.stage, "a stage's name")
-    let error = try Reading.text(message.error, "a sample's error")
+    let error = try Reading.name(message.error, "a sample's error")
     self.init(
       index: message.index, label: message.label, seed: message.seed, stage: stage.isEmpty ? nil : stage,
       state: try JobState(message.state), attempts: message.attempts, error: error.isEmpty ? nil : error)

@@ -12,7 +12,7 @@ public enum WireLimits {
   public static let rank = 4
   /// Bytes of a name: of a pipeline, stage, label, sampler, worker, host, tensor, numerics class, idempotency key.
   public static let nameBytes = 256
-  /// Bytes of a text for people. A longer one is cut when it is sent.
+  /// Bytes of a text for people. A longer one is cut when it is sent; a sample's error, of which there may be a thousand, to `nameBytes`.
   public static let textBytes = 2048
   /// Frames of a message, the routing id not counted.
   public static let frames = 1 + 2 * tensors

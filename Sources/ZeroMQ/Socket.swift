@@ -33,12 +33,14 @@ package final class Socket {
   /// - Parameter endpoint: `tcp://address:port`, port `*` for any free one; `ipc://path`; `inproc://name`.
   package func bind(_ endpoint: String) throws(ZeroMQError) {
     let handle = try opened("bind")
+    try Self.checkPort(endpoint, "bind")
     guard zmq_bind(handle, endpoint) == 0 else { throw ZeroMQError(errno: zmq_errno(), operation: "bind", endpoint: endpoint) }
   }
 
   /// Returns at once; the connection is made, and made again whenever it breaks, in the background.
   package func connect(_ endpoint: String) throws(ZeroMQError) {
     let handle = try opened("connect")
+    try Self.checkPort(endpoint, "connect")
     guard zmq_connect(handle, endpoint) == 0 else { throw ZeroMQError(errno: zmq_errno(), operation: "connect", endpoint: endpoint) }
   }
 
@@ -116,6 +118,13 @@ package final class Socket {
   private func opened(_ operation: String) throws(ZeroMQError) -> UnsafeMutableRawPointer {
     guard let handle else { throw ZeroMQError(.terminated, operation: operation) }
     return handle
+  }
+
+  /// ZeroMQ takes port numbers modulo 65,536.
+  private static func checkPort(_ endpoint: String, _ operation: String) throws(ZeroMQError) {
+    guard endpoint.hasPrefix("tcp://"), let colon = endpoint.lastIndex(of: ":") else { return }
+    let port = endpoint[endpoint.index(after: colon)...]
+    guard port == "*" || UInt16(port) != nil else { throw ZeroMQError(.invalidEndpoint, operation: operation, endpoint: endpoint) }
   }
 
   /// The error number, or `nil` if the frame was taken.

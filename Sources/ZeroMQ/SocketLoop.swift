@@ -9,6 +9,8 @@ import Synchronization
 /// An actor pins itself to a loop and then makes its sockets and handlers in ordinary isolated methods:
 /// ```swift
 /// nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+/// …
+/// loop.add(socket) { [weak self] in self?.assumeIsolated { $0.receive() } }
 /// ```
 /// A turn of the loop is: wait; the readable and writable sockets' handlers; the timers that are due; the jobs that were enqueued when
 /// the turn began to run them; the turn-end handlers. Everything but `perform`, `stop` and the executor's own methods has to be called

@@ -1,0 +1,31 @@
+import Digests
+import Testing
+
+/// Known answers of FIPS 180-4.
+@Suite struct DigestsTests {
+  @Test(arguments: [
+    ("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+    ("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+    (
+      "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+      "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"
+    ),
+  ])
+  func sha256OfText(text: String, digest: String) {
+    #expect(hex(sha256(text.utf8)) == digest)
+    #expect(hex(Array(text.utf8).withUnsafeBytes { sha256($0) }) == digest)
+    // In pieces; a copy goes its own way.
+    var hasher = SHA256Hasher()
+    for byte in text.utf8 { hasher.update(CollectionOfOne(byte)) }
+    var other = hasher
+    other.update([0])
+    #expect(hex(hasher.finalize()) == digest)
+    #expect(hex(other.finalize()) != digest)
+  }
+
+  @Test func million() {
+    #expect(
+      hex(sha256([UInt8](repeating: UInt8(ascii: "a"), count: 1_000_000)))
+        == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0")
+  }
+}

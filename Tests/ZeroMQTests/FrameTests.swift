@@ -1,0 +1,28 @@
+import Testing
+import ZeroMQ
+
+@Suite struct FrameTests {
+  @Test func equalByContent() {
+    let frame = Frame([1, 2, 3])
+    #expect(frame == Frame([1, 2, 3]))
+    #expect(frame.hashValue == Frame([1, 2, 3]).hashValue)
+    #expect(frame != Frame([1, 2, 4]))
+    #expect(frame != Frame([1, 2]))
+    #expect(Frame([]) == Frame(count: 0) { _ in })
+    #expect(Frame([]).bytes == [])
+    #expect(frame.bytes == [1, 2, 3])
+  }
+
+  @Test func copies() {
+    let bytes: [UInt8] = Array(0...255)
+    let frame = bytes.withUnsafeBytes { Frame(copying: $0) }
+    #expect(frame.count == 256)
+    #expect(frame.bytes == bytes)
+    frame.withUnsafeBytes { #expect(Int(bitPattern: $0.baseAddress) % 64 == 0) }
+  }
+
+  @Test func passesErrorsOn() {
+    struct Failure: Error {}
+    #expect(throws: Failure.self) { try Frame([1]).withUnsafeBytes { _ throws(Failure) in throw Failure() } }
+  }
+}
