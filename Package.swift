@@ -87,7 +87,7 @@ var targets: [Target] = [
   tests("Diffusion"),
   tests("UNet", ["Tensors"], resources: [.copy("Goldens")]),
   tests("Cascade", ["UNet", "Diffusion", "Tensors", "Digests"]),
-  tests("Broker", ["Wire", "ZeroMQ", "Digests", logging]),
+  tests("Broker", ["Wire", "ZeroMQ", "Digests", logging, heap]),
   tests("Worker", ["Wire", "ZeroMQ"]),
   tests("Client", ["Wire", "ZeroMQ", "LocalFleet", "weir"]),
   tests("Training", ["Cascade", "UNet", "Diffusion", "Tensors", "Images"]),

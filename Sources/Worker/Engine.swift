@@ -15,6 +15,7 @@ package struct EngineInfo: Sendable, Hashable {
   }
 
   package var stageName: String { pipeline.stages[stage].name }
+  package var pipelineName: String { pipeline.name }
 }
 
 /// Computes tasks of one stage. Made and used on the worker's compute thread only.

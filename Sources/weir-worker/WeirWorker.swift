@@ -1,0 +1,151 @@
+import ArgumentParser
+import Foundation
+import Logging
+import ServiceLifecycle
+import UnixSignals
+import Worker
+
+@main
+struct WeirWorker: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "weir-worker",
+    abstract: "Computes one stage of a pipeline for a weir-broker.",
+    discussion: """
+      Finds the broker's worker port through its public endpoint, prints a line beginning with "ready" on standard output once it is welcomed, \
+      and works until it is told to leave. SIGTERM and SIGINT hand running tasks back with their checkpoints. While the broker is away it goes on \
+      with what it has and comes back by itself.
+
+      Exit status: 0 left in good order, 1 the pipeline or its stage cannot be used, 2 wrong arguments, 4 no broker within --connect-timeout.
+
+      The number of threads is fixed by --threads. Before the numerics library starts, OMP_WAIT_POLICY is set to passive (unless it is set \
+      already), so that workers that share cores do not spin for each other.
+      """)
+
+  enum EngineKind: String, ExpressibleByArgument, CaseIterable { case cascade, synthetic }
+
+  @Option(help: ArgumentHelp("The stage to compute, by its name in the pipeline.", valueName: "name"))
+  var stage: String
+
+  @Option(help: ArgumentHelp("The broker's public endpoint; default: $WEIR_BROKER or tcp://127.0.0.1:7710.", valueName: "endpoint"))
+  var broker: String?
+
+  @Option(help: ArgumentHelp("The pipeline: a folder with cascade.json and its weights.", valueName: "folder"))
+  var pipeline: String?
+
+  @Option(help: "What computes: the pipeline's networks, or a hash chain for tests of a fleet.")
+  var engine = EngineKind.cascade
+
+  @Option(help: ArgumentHelp("How long a step takes in the synthetic engine.", valueName: "ms"))
+  var stepMs = 5.0
+
+  @Option(help: ArgumentHelp("Tasks computed together, 1 to 256.", valueName: "count"))
+  var slots = 4
+
+  @Option(help: ArgumentHelp("cpu, or cuda:0 and so on.", valueName: "device"))
+  var device = "cpu"
+
+  @Option(help: ArgumentHelp("f32 or bf16; default: the pipeline's for this stage.", valueName: "type"))
+  var dtype: String?
+
+  @Option(help: ArgumentHelp("Threads of a step; default: one a core.", valueName: "count"))
+  var threads: Int?
+
+  @Option(help: ArgumentHelp("This worker's name in lists; default: the stage and the process id.", valueName: "name"))
+  var name: String?
+
+  @Option(help: ArgumentHelp("Give up, with status 4, after this long without a broker; default: never.", valueName: "seconds"))
+  var connectTimeout: Double?
+
+  @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
+  var logLevel = Logger.Level.info.rawValue
+
+  mutating func validate() throws {
+    guard (1...256).contains(slots) else { throw ValidationError("--slots \(slots): give 1 to 256.") }
+    guard (1...1024).contains(threads ?? 1) else { throw ValidationError("--threads \(threads ?? 1): give 1 to 1024.") }
+    guard (0...86_400).contains(connectTimeout ?? 0) else {
+      throw ValidationError("--connect-timeout \(connectTimeout ?? 0): give 0 to 86400 seconds.")
+    }
+    guard (0...3_600_000).contains(stepMs) else { throw ValidationError("--step-ms \(stepMs): give 0 to 3600000.") }
+    if engine == .cascade, pipeline == nil {
+      throw ValidationError("--pipeline is missing: name the folder that holds cascade.json (or use --engine synthetic).")
+    }
+    guard Logger.Level(rawValue: logLevel) != nil else {
+      throw ValidationError("--log-level \(logLevel): choose of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")).")
+    }
+    guard BrokerEndpoint(brokerText) != nil else {
+      throw ValidationError("--broker \(brokerText): write it like tcp://127.0.0.1:7710.")
+    }
+  }
+
+  private var brokerText: String {
+    broker ?? ProcessInfo.processInfo.environment["WEIR_BROKER"] ?? "tcp://127.0.0.1:7710"
+  }
+
+  static func main() async {
+    do {
+      var command = try parse()
+      try await command.run()
+    } catch {
+      let code = exitCode(for: error)
+      guard code == .validationFailure else { exit(withError: error) }
+      FileHandle.standardError.write(Data((fullMessage(for: error) + "\n").utf8))
+      Foundation.exit(2)
+    }
+  }
+
+  mutating func run() async throws {
+    if engine == .cascade { setThreadPolicy() }
+    guard let endpoint = BrokerEndpoint(brokerText) else { throw ValidationError("--broker \(brokerText)") }
+    let level = Logger.Level(rawValue: logLevel) ?? .info
+    LoggingSystem.bootstrap { label in
+      var handler = StreamLogHandler.standardError(label: label)
+      handler.logLevel = level
+      return handler
+    }
+    let pid = ProcessInfo.processInfo.processIdentifier
+    let settings = WorkerService.Settings(
+      broker: endpoint, name: name ?? "\(stage)-\(pid)", host: hostName(), pid: UInt32(clamping: pid), slots: slots,
+      connectTimeout: connectTimeout.map { .seconds($0) })
+    do {
+      let service = try await WorkerService.make(
+        settings: settings, logger: Logger(label: "weir-worker"), makeEngine: engineMaker(), onReady: announce)
+      let group = ServiceGroup(
+        configuration: .init(
+          services: [.init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)],
+          gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger(label: "weir-worker") { _ in SwiftLogNoOpLogHandler() }))
+      try await group.run()
+    } catch let error as WorkerError {
+      fail(error.message, status: 4)
+    } catch {
+      fail("\(error)", status: 1)
+    }
+  }
+
+  private func engineMaker() -> @Sendable () throws -> any Engine {
+    let (stage, stepMs, pipeline, device, dtype, threads) = (stage, stepMs, pipeline, device, dtype, threads)
+    switch engine {
+    case .synthetic: return { try SyntheticEngine(stage: stage, stepMilliseconds: stepMs) }
+    case .cascade:
+      return {
+        try CascadeEngine(pipeline: pipeline ?? "", stage: stage, device: device, dtype: dtype, threads: threads)
+      }
+    }
+  }
+
+  private func fail(_ message: String, status: Int32) -> Never {
+    FileHandle.standardError.write(Data("weir-worker: \(message)\n".utf8))
+    Foundation.exit(status)
+  }
+}
+
+/// As the kernel has it: asking the name service could take seconds.
+private func hostName() -> String {
+  var buffer = [CChar](repeating: 0, count: 256)
+  guard gethostname(&buffer, buffer.count - 1) == 0 else { return "" }
+  return String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+}
+
+private func announce(_ info: EngineInfo) {
+  let line = "ready stage=\(info.stageName) pipeline=\(info.pipelineName) numerics=\(info.numerics)\n"
+  FileHandle.standardOutput.write(Data(line.utf8))
+}
