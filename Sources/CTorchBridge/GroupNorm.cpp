@@ -33,7 +33,7 @@ typedef uint16_t Halves __attribute__((vector_size(lanes * 2), aligned(2)));
 
 // Elements of one f32 sum.
 constexpr int64_t runLength = 64;
-// Elements of one unit of work, about: half of a first-level cache in bf16.
+// Elements of one unit of work, about: in bf16 they fill a first-level cache.
 constexpr int64_t unitElements = 16384;
 
 struct BFloat16 {

@@ -1,8 +1,9 @@
 import Tensors
 import Testing
 
-/// Live handles are counted process-wide, so every test that touches a tensor is in this suite, one after the other.
-@Suite(.serialized) struct TensorsTests {}
+/// What counts live handles or changes the thread count does so in a process of its own: both are process-wide, and other
+/// modules' tests run beside these.
+@Suite struct TensorsTests {}
 
 /// splitmix64, so that test inputs are the same everywhere.
 struct SeededNumbers {
