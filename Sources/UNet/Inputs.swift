@@ -34,9 +34,14 @@ extension Inputs {
     }
     self.x = try floats(x, "x")
     self.timesteps = try floats(vector(timesteps, "t"), "t")
-    if let labels = try present(labels, "y (labels)", configuration.numClasses != nil, "num_classes") {
+    if let classes = configuration.numClasses, let labels = try present(labels, "y (labels)", true, "num_classes") {
       guard try labels.dtype == .i64 else { throw UNetError(.input, "y (labels) is \(try labels.dtype): give i64") }
-      self.labels = try vector(labels, "y (labels)").to(device)
+      if let bad = try vector(labels, "y (labels)").integers().first(where: { $0 < 0 || $0 >= classes }) {
+        throw UNetError(.input, "y (labels) has \(bad): give 0 to \(classes - 1)")
+      }
+      self.labels = try labels.to(device)
+    } else {
+      _ = try present(labels, "y (labels)", false, "num_classes")
     }
     if let lowRes = try present(lowRes, "low_res", configuration.superResolution, "super_resolution") {
       let small = lowRes.shape

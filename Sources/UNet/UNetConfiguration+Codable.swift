@@ -1,3 +1,5 @@
+package import Foundation
+
 extension UNetConfiguration: Codable {
   private enum Key: String, CodingKey, CaseIterable {
     case imageSize = "image_size"
@@ -20,6 +22,14 @@ extension UNetConfiguration: Codable {
     case augLevels = "aug_levels"
   }
 
+  /// guided-diffusion's flags that don't change what the network computes, or only in ways that no published network uses.
+  private enum InertKey: String, CodingKey, CaseIterable {
+    case useCheckpoint = "use_checkpoint"
+    case useFP16 = "use_fp16"
+    case dimensions = "dims"
+    case numHeadsUpsample = "num_heads_upsample"
+  }
+
   private struct AnyKey: CodingKey {
     let stringValue: String
     var intValue: Int? { nil }
@@ -29,7 +39,7 @@ extension UNetConfiguration: Codable {
 
   /// Reads and validates. Throws `UNetError` for flags that name no network and `DecodingError` for values of the wrong type.
   package init(from decoder: any Decoder) throws {
-    let known = Key.allCases.map(\.rawValue)
+    let known = Key.allCases.map(\.rawValue) + InertKey.allCases.map(\.rawValue)
     let unknown = try decoder.container(keyedBy: AnyKey.self).allKeys.map(\.stringValue).filter { !known.contains($0) }.sorted()
     guard unknown.isEmpty else {
       throw UNetError(
@@ -63,11 +73,36 @@ extension UNetConfiguration: Codable {
     try set(\.superResolution, .superResolution)
     try set(\.augLevels, .augLevels)
     try validate()
+    let inert = try decoder.container(keyedBy: InertKey.self)
+    guard try inert.decodeIfPresent(Int.self, forKey: .dimensions) ?? 2 == 2 else {
+      throw UNetError(.configuration, "network: dims must be 2: only images are supported")
+    }
+    guard try [-1, numHeads].contains(inert.decodeIfPresent(Int.self, forKey: .numHeadsUpsample) ?? -1) else {
+      throw UNetError(.configuration, "network: num_heads_upsample must be -1 or num_heads (\(numHeads))")
+    }
     guard learnSigma == nil || learnSigma == self.learnSigma else {
       throw UNetError(
         .configuration,
         "network: learn_sigma is \(self.learnSigma ? "false" : "true") but out_channels is \(outChannels) for \(inChannels) in_channels:"
           + " leave one of them out")
+    }
+  }
+
+  /// Reads a JSON object of flags.
+  package init(json: Data) throws(UNetError) {
+    do {
+      self = try JSONDecoder().decode(Self.self, from: json)
+    } catch let error as UNetError {
+      throw error
+    } catch DecodingError.keyNotFound(let key, _) {
+      throw UNetError(.configuration, "network: \(key.stringValue) is missing")
+    } catch DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context), DecodingError.dataCorrupted(
+      let context)
+    {
+      let place = context.codingPath.map(\.stringValue).joined(separator: ".")
+      throw UNetError(.configuration, "network: \(place.isEmpty ? "" : place + ": ")\(context.debugDescription)")
+    } catch {
+      throw UNetError(.configuration, "network: \(error)")
     }
   }
 
