@@ -1,0 +1,84 @@
+import Wire
+
+/// Turns a submission into what the workers need: labels as numbers, a seed a sample, every option resolved.
+enum Admission {
+  static let samplers: Set<String> = ["ddpm", "ddim", "dpm++2m"]
+  static let maxKeyBytes = 200
+
+  static func samples(of runs: [SampleRun], labels: [String], limit: UInt32) throws(Refusal) -> [SampleSeed] {
+    let total = runs.reduce(UInt64(0)) { $0 + UInt64($1.count) }
+    guard total > 0 else { throw Refusal(.invalid, "the job asks for no samples; ask for at least one") }
+    guard total <= UInt64(limit) else {
+      throw Refusal(.invalid, "the job asks for \(total) samples; a job may have \(limit): submit several jobs")
+    }
+    var samples: [SampleSeed] = []
+    samples.reserveCapacity(Int(total))
+    for run in runs {
+      let label = try label(run.label, in: labels)
+      for offset in 0..<UInt64(run.count) {
+        samples.append(SampleSeed(label: label, seed: run.seed &+ offset))
+      }
+    }
+    return samples
+  }
+
+  /// A label by its name or its number.
+  private static func label(_ text: String, in labels: [String]) throws(Refusal) -> UInt32 {
+    if let index = labels.firstIndex(of: text) { return UInt32(index) }
+    if let number = UInt32(text), number < labels.count { return number }
+    let shown = labels.prefix(40).joined(separator: ", ") + (labels.count > 40 ? ", …" : "")
+    throw Refusal(.invalid, "no label '\(clip(text, 100))'; labels are \(shown), or 0…\(labels.count - 1)")
+  }
+
+  /// Options of every stage in order, nothing absent.
+  static func options(_ asked: [StageOptions], truncated: Bool, for pipeline: PipelineInfo) throws(Refusal) -> [StageOptions] {
+    var resolved = pipeline.stages.map { stage in
+      StageOptions(
+        stage: stage.name, steps: stage.defaultSteps, sampler: stage.defaultSampler, eta: 0, aug: stage.takesAug ? stage.defaultAug : 0)
+    }
+    var seen: Set<String> = []
+    for option in asked {
+      guard let index = pipeline.stages.firstIndex(where: { $0.name == option.stage }) else {
+        let stages = pipeline.stages.map(\.name).joined(separator: ", ")
+        throw Refusal(.invalid, "pipeline \(pipeline.name) has no stage '\(clip(option.stage, 100))'; its stages are \(stages)")
+      }
+      let stage = pipeline.stages[index]
+      guard seen.insert(stage.name).inserted else { throw Refusal(.invalid, "stage \(stage.name): its options were given twice") }
+      if let steps = option.steps {
+        guard steps >= 1, steps <= stage.trainSteps else {
+          throw Refusal(.invalid, "stage \(stage.name): \(steps) steps are not in 1…\(stage.trainSteps)")
+        }
+        resolved[index].steps = steps
+      }
+      if let sampler = option.sampler {
+        guard samplers.contains(sampler) || sampler == stage.defaultSampler else {
+          let known = samplers.sorted().joined(separator: ", ")
+          throw Refusal(.invalid, "stage \(stage.name): no sampler '\(clip(sampler, 100))'; samplers are \(known)")
+        }
+        resolved[index].sampler = sampler
+      }
+      if let eta = option.eta {
+        guard eta >= 0, eta <= 1 else { throw Refusal(.invalid, "stage \(stage.name): eta \(eta) is not in 0…1") }
+        resolved[index].eta = eta
+      }
+      if let aug = option.aug {
+        guard stage.takesAug || aug == 0 else {
+          throw Refusal(.invalid, "stage \(stage.name) takes no conditioning-augmentation level; leave it out")
+        }
+        guard aug <= stage.trainSteps else {
+          throw Refusal(.invalid, "stage \(stage.name): augmentation level \(aug) is not in 0…\(stage.trainSteps)")
+        }
+        resolved[index].aug = aug
+      }
+    }
+    if truncated, pipeline.stages.count < 2 || !pipeline.stages[1].takesAug {
+      throw Refusal(.invalid, "pipeline \(pipeline.name): its second stage takes no augmentation level, so the first cannot be truncated")
+    }
+    return resolved
+  }
+}
+
+/// At most `limit` bytes of a text from outside, for messages.
+func clip(_ text: String, _ limit: Int) -> String {
+  text.utf8.count <= limit ? text : String(decoding: text.utf8.prefix(limit), as: UTF8.self) + "…"
+}

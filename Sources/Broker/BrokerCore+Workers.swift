@@ -1,0 +1,253 @@
+import Digests
+import Logging
+import Wire
+import ZeroMQ
+
+extension BrokerCore {
+  mutating func handle(_ message: WorkerMessage, from peer: PeerID) {
+    if case .hello(let hello) = message { return welcome(hello, at: peer) }
+    guard let worker = workers[peer] else {
+      if case .goodbye = message { return }
+      return refuse(peer, "the broker does not know this worker; say hello first, on a new socket")
+    }
+    workers.update(peer) { $0.lastHeard = now }
+    switch message {
+    case .hello: break
+    case .progress(let progress, let stepMilliseconds):
+      if stepMilliseconds > 0, stepMilliseconds.isFinite { workers.update(peer) { $0.stepMilliseconds = stepMilliseconds } }
+      note(progress, of: worker)
+    case .checkpoint(let task, let checkpoint): keep(checkpoint, of: task, from: worker)
+    case .result(let result): accept(result, from: worker)
+    case .failure(let task, let reason, let permanent): fail(task, reason, permanent: permanent, from: worker)
+    case .beat(let running):
+      for progress in running where !note(progress, of: worker) { send(.revoke(progress.task), to: peer) }
+    case .goodbye(let reason):
+      log(.info, "worker \(worker.hello.name) leaves: \(clip(reason, 200))")
+      for task in worker.leases.sorted(by: TaskID.isOlder) { release(task) }
+      workers.remove(peer)
+    }
+  }
+
+  // MARK: Coming and going
+
+  private mutating func welcome(_ hello: WorkerHello, at peer: PeerID) {
+    if let fault = PipelineTable.fault(in: hello.pipeline) { return refuse(peer, fault) }
+    guard let stage = hello.pipeline.stages.firstIndex(where: { $0.name == hello.stage }) else {
+      return refuse(peer, "pipeline \(hello.pipeline.name) has no stage '\(clip(hello.stage, 100))'")
+    }
+    guard hello.slots >= 1, hello.slots <= limits.maxSlotsPerWorker else {
+      return refuse(peer, "\(hello.slots) slots are not in 1…\(limits.maxSlotsPerWorker)")
+    }
+    guard let key = pipelineKey(for: hello.pipeline) else {
+      return refuse(
+        peer, "pipeline \(hello.pipeline.name) is unlike the one of the same digest, or more than \(limits.maxPipelines) are in use")
+    }
+    let input = stage == 0 ? 0 : pipelines[key]?.outputBytes[stage - 1] ?? 0
+    guard hello.bytes >= input else {
+      return refuse(peer, "a credit of \(hello.bytes) bytes is less than the \(input) that one task of stage \(hello.stage) needs")
+    }
+    guard workers.count < limits.maxWorkers else { return refuse(peer, "there are \(workers.count) workers already; that is the limit") }
+
+    let worker = Worker(
+      peer: peer, hello: hello, stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber, lastHeard: now, lastSent: now)
+    // The same process on a new socket, or a second hello: what it held before is its own to go on with.
+    var unclaimed: [TaskID] = []
+    for old in [workers.peer(of: worker.process), peer].compactMap({ $0 }) {
+      guard let gone = workers.remove(old) else { continue }
+      for task in gone.leases.sorted(by: TaskID.isOlder) {
+        leases[task]?.worker = nil
+        unclaimed.append(task)
+      }
+    }
+    workers.insert(worker)
+    log(.info, "worker \(hello.name) (\(hello.host), pid \(hello.pid)) serves \(hello.pipeline.name)/\(hello.stage): \(hello.numerics)")
+    send(
+      .welcome(
+        beatMilliseconds: limits.beatMilliseconds, deadMilliseconds: limits.deadMilliseconds,
+        checkpointMilliseconds: limits.checkpointMilliseconds), to: peer)
+    for progress in hello.running where !adopt(progress, by: worker) { send(.revoke(progress.task), to: peer) }
+    for task in unclaimed where leases[task].map({ $0.worker == nil }) ?? false { release(task) }
+    unsettledStages.insert(worker.stage)
+  }
+
+  /// The table's key of a pipeline that a worker announced; `nil` if it cannot be taken in.
+  private mutating func pipelineKey(for info: PipelineInfo) -> PipelineTable.Key? {
+    if let key = pipelines.key(forDigest: info.digest) { return pipelines[key]?.info == info ? key : nil }
+    if pipelines.count >= limits.maxPipelines {
+      guard let unused = pipelines.keys.first(where: { !workers.serves($0) && !jobs.uses($0) }) else { return nil }
+      actions.append(.persist(.pipelineForgotten(digest: pipelines[unused]?.info.digest ?? [])))
+      pipelines.remove(unused)
+    }
+    actions.append(.persist(.pipeline(info)))
+    return pipelines.insert(info)
+  }
+
+  /// Lets a worker go on with a task it has, if the task's last attempt is the worker's and nobody else has it.
+  private mutating func adopt(_ progress: TaskProgress, by worker: Worker) -> Bool {
+    let task = progress.task.task
+    guard let job = jobs[task.job], job.pipeline == worker.stage.pipeline, Int(task.stage) == worker.stage.stage,
+      Int(task.sample) < job.samples.count
+    else { return false }
+    let index = Int(task.sample)
+    let sample = job.samples[index]
+    guard sample.stage == worker.stage.stage, sample.attempt == progress.task.attempt, sample.attempt > 0,
+      let current = workers[worker.peer], current.freeSlots > 0
+    else { return false }
+    let bytes = sample.inputBytes
+    guard bytes <= current.freeBytes else { return false }
+    switch sample.phase {
+    case .waiting:
+      jobs.update(task.job) { $0.resumeLease(index) }
+      actions.append(.persist(.leased(progress.task)))
+    case .leased:
+      guard leases[task]?.worker == nil else { return false }
+    case .done, .failed, .cancelled: return false
+    }
+    leases[task] = Lease(
+      attempt: sample.attempt, worker: worker.peer, bytes: bytes, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now)
+    workers.update(worker.peer) {
+      $0.leases.insert(task)
+      $0.bytesHeld += bytes
+    }
+    note(progress, of: worker)
+    return true
+  }
+
+  /// A worker is gone. `blame`: it may have died of a task it held.
+  mutating func lose(_ peer: PeerID, because reason: String, blame: Bool) {
+    guard let worker = workers[peer] else { return }
+    log(.warning, "worker \(worker.hello.name) is lost: \(reason); \(worker.leases.count) tasks are queued again")
+    for task in worker.leases.sorted(by: TaskID.isOlder) {
+      release(task, failed: blame ? "worker \(clip(worker.hello.name, 100)) was lost: \(reason)" : nil)
+    }
+    workers.remove(peer)
+  }
+
+  private mutating func refuse(_ peer: PeerID, _ reason: String) {
+    if workers[peer] != nil { lose(peer, because: reason, blame: false) }
+    actions.append(.command(peer, .disconnect(reason: reason)))
+  }
+
+  // MARK: Work
+
+  /// The lease a worker's message is about, if the worker holds it.
+  private func heldLease(_ ref: TaskRef, by worker: Worker) -> Lease? {
+    guard let lease = leases[ref.task], lease.attempt == ref.attempt, lease.worker == worker.peer else { return nil }
+    return lease
+  }
+
+  /// False if the worker does not hold the task.
+  @discardableResult
+  private mutating func note(_ progress: TaskProgress, of worker: Worker) -> Bool {
+    let task = progress.task.task
+    guard heldLease(progress.task, by: worker) != nil, let job = jobs[task.job] else { return false }
+    let index = Int(task.sample)
+    if progress.step > job.samples[index].step {
+      jobs.update(task.job) { $0.setStep(index, progress.step) }
+      leases[task]?.lastProgress = now
+      watches.noteChange(task.job, interval: limits.eventMilliseconds)
+    }
+    return true
+  }
+
+  private mutating func keep(_ checkpoint: TaskCheckpoint, of ref: TaskRef, from worker: Worker) {
+    let task = ref.task
+    guard let lease = heldLease(ref, by: worker), let job = jobs[task.job] else { return }
+    let index = Int(task.sample)
+    guard checkpoint.step > lease.resumeStep, checkpoint.step <= job.steps(ofStage: Int(task.stage)), !checkpoint.tensors.isEmpty
+    else { return }
+    let bytes = checkpoint.tensors.reduce(UInt64(0)) { $0 + UInt64($1.data.count) }
+    // An assignment carries the input beside the checkpoint.
+    guard bytes <= limits.maxCheckpointBytes, checkpoint.tensors.count < WireLimits.tensors else {
+      return log(
+        .warning,
+        """
+        checkpoint of \(ref) has \(checkpoint.tensors.count) tensors of \(bytes) bytes; \(WireLimits.tensors - 1) of \
+        \(limits.maxCheckpointBytes) are allowed: it is not kept
+        """)
+    }
+    let record = CheckpointRecord(step: checkpoint.step, numerics: worker.hello.numerics, bytes: bytes)
+    actions.append(.persist(.checkpoint(task, record, checkpoint.tensors)))
+    jobs.update(task.job) {
+      $0.setCheckpoint(index, record)
+      $0.forgiveFailures(index)
+    }
+    leases[task]?.resumeStep = checkpoint.step
+    note(TaskProgress(ref, step: checkpoint.step), of: worker)
+  }
+
+  private mutating func accept(_ result: TaskResult, from worker: Worker) {
+    let ref = result.task
+    let task = ref.task
+    guard let job = taskOfWorker(ref, worker) else { return }
+    let index = Int(task.sample)
+    let sample = job.samples[index]
+    if sample.stage > Int(task.stage) {
+      compare(result, with: sample.outcomes[Int(task.stage)], from: worker)
+      return send(.settled(ref), to: worker.peer)
+    }
+    guard sample.phase == .waiting || sample.phase == .leased else { return send(.settled(ref), to: worker.peer) }
+    guard let digest = ContentDigest(result.digest), let outcome = verified(result, digest, of: job, by: worker) else {
+      let reason = "worker \(clip(worker.hello.name, 100)) sent a result that does not fit its digest or its stage"
+      log(.error, "\(ref): \(reason)")
+      if heldLease(ref, by: worker) != nil { release(task, failed: reason) }
+      return send(.settled(ref), to: worker.peer)
+    }
+    // An old attempt's result is as good as the one that another worker is still at.
+    if heldLease(ref, by: worker) != nil { dropLease(task) } else { revokeLease(task) }
+    workers.update(worker.peer) { $0.finished += 1 }
+    finish(task, outcome, result.tensor)
+    send(.settled(ref), to: worker.peer)
+  }
+
+  private mutating func fail(_ ref: TaskRef, _ reason: String, permanent: Bool, from worker: Worker) {
+    guard taskOfWorker(ref, worker) != nil else { return }
+    if heldLease(ref, by: worker) != nil {
+      log(.warning, "worker \(worker.hello.name) failed \(ref): \(clip(reason, 400))")
+      release(ref.task, failed: reason, permanent: permanent)
+    }
+    send(.settled(ref), to: worker.peer)
+  }
+
+  /// The job of a task that a worker reports on. `nil`, after telling the worker what it must know, if it cannot be that worker's.
+  private mutating func taskOfWorker(_ ref: TaskRef, _ worker: Worker) -> Job? {
+    guard let job = jobs[ref.task.job] else {
+      send(.settled(ref), to: worker.peer)
+      return nil
+    }
+    guard job.pipeline == worker.stage.pipeline, Int(ref.task.stage) == worker.stage.stage, Int(ref.task.sample) < job.samples.count,
+      wasLeased(ref, in: job)
+    else {
+      refuse(worker.peer, "\(ref) was never given to this worker")
+      return nil
+    }
+    return job
+  }
+
+  private func wasLeased(_ ref: TaskRef, in job: Job) -> Bool {
+    let sample = job.samples[Int(ref.task.sample)]
+    if sample.stage == Int(ref.task.stage) { return ref.attempt >= 1 && ref.attempt <= sample.attempt }
+    return sample.stage > Int(ref.task.stage)
+  }
+
+  private func verified(_ result: TaskResult, _ digest: ContentDigest, of job: Job, by worker: Worker) -> StageOutcome? {
+    guard let stage = pipelines[job.pipeline]?.info.stages[worker.stage.stage] else { return nil }
+    let tensor = result.tensor
+    let name = job.truncated && worker.stage.stage == 0 ? "z_s" : "x0"
+    guard tensor.name == name, tensor.dtype == .f32, tensor.shape == [3, stage.resolution, stage.resolution],
+      tensor.digest == result.digest
+    else { return nil }
+    return StageOutcome(digest: digest, numerics: worker.hello.numerics, bytes: UInt64(tensor.data.count))
+  }
+
+  /// The stage was finished before: the second result has to be the same, byte for byte, in one numerics class.
+  private mutating func compare(_ result: TaskResult, with outcome: StageOutcome, from worker: Worker) {
+    guard outcome.numerics == worker.hello.numerics, outcome.digest.bytes != result.digest else { return }
+    log(
+      .critical,
+      """
+      \(result.task) ran twice in numerics class \(outcome.numerics) with different results: \(hex(outcome.digest.bytes)) is kept, \
+      \(hex(result.digest)) of worker \(worker.hello.name) is dropped; one of the machines computes wrongly
+      """)
+  }
+}

@@ -1,0 +1,95 @@
+import Logging
+import Wire
+
+/// The broker as a pure state machine: events and the time in, actions out. No sockets, clock, disk or randomness.
+package struct BrokerCore {
+  let limits: BrokerLimits
+  var pipelines = PipelineTable()
+  var jobs = JobTable()
+  var queues = StageQueues()
+  var workers = WorkerTable()
+  var leases = LeaseTable()
+  var watches = WatchTable()
+  var now: Int64
+  var unixNow: UInt64
+  /// Set by `listening(on:)`; what `locate` answers.
+  var workerPort: UInt32 = 0
+  /// Stages in which work or a worker may have become free.
+  var unsettledStages: Set<StageKey> = []
+  var nextHousekeeping: Int64
+  private var wakeAt: Int64?
+  var actions: [Action] = []
+
+  /// Starts from what is on disk.
+  package init(limits: BrokerLimits = BrokerLimits(), restoring snapshot: Snapshot = Snapshot(), at start: Instant) {
+    self.limits = limits
+    now = start.milliseconds
+    unixNow = start.unixMilliseconds
+    nextHousekeeping = start.milliseconds
+    for pipeline in snapshot.pipelines { pipelines.insert(pipeline) }
+    restore(snapshot.jobs)
+  }
+
+  package mutating func listening(onWorkerPort port: UInt32) { workerPort = port }
+
+  /// What to do about an event. Records come before the messages that depend on them.
+  package mutating func handle(_ event: Event, at now: Instant) -> [Action] {
+    self.now = max(self.now, now.milliseconds)
+    unixNow = now.unixMilliseconds
+    switch event {
+    case .client(let peer, let request, let message, let fresh): handle(message, from: peer, request: request, fresh: fresh)
+    case .worker(let peer, let message): handle(message, from: peer)
+    case .clientGone(let peer): watches.remove(peer)
+    case .workerGone(let peer, let reason): lose(peer, because: reason, blame: true)
+    case .tensorsLost(let task, let which): recover(task, from: which)
+    case .tick: wakeAt = nil
+    }
+    if self.now >= nextHousekeeping { keepHouse() }
+    dispatch()
+    sendDueEvents()
+    setWake()
+    defer { actions = [] }
+    return actions
+  }
+
+  /// For the service's summary at start and stop.
+  package var summary: (jobs: Int, openTasks: Int, workers: Int) { (jobs.count, jobs.openTasks, workers.count) }
+
+  private mutating func restore(_ snapshots: [JobSnapshot]) {
+    for snapshot in snapshots.sorted(by: { $0.record.sequence < $1.record.sequence }) {
+      guard let key = pipelines.key(forDigest: snapshot.record.pipeline) else { continue }
+      let job = Job(snapshot, pipeline: key)
+      jobs.insert(job)
+      for (index, sample) in job.samples.enumerated() {
+        switch sample.phase {
+        case .waiting:
+          enqueue(job, index)
+        case .leased:
+          leases[TaskID(job: job.id, sample: UInt32(index), stage: UInt32(sample.stage))] = Lease(
+            attempt: sample.attempt, worker: nil, bytes: 0, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now)
+          leases.orphanDeadline = now + Int64(limits.graceMilliseconds)
+        case .done, .failed, .cancelled: break
+        }
+      }
+    }
+  }
+
+  private mutating func setWake() {
+    let wanted = min(nextHousekeeping, watches.nextDue ?? .max)
+    if let wakeAt, wakeAt <= wanted { return }
+    wakeAt = wanted
+    actions.append(.wake(atMilliseconds: wanted))
+  }
+
+  private mutating func sendDueEvents() {
+    for (id, watchers) in watches.takeDue(at: now, interval: limits.eventMilliseconds) {
+      guard let job = jobs[id], let pipeline = pipelines[job.pipeline] else { continue }
+      let status = StatusReport.brief(job, pipeline.info)
+      for watcher in watchers { actions.append(.reply(watcher.peer, request: watcher.request, .event(status))) }
+    }
+  }
+
+  mutating func log(_ level: Logger.Level, _ message: String) {
+    actions.append(.log(level, message))
+  }
+}

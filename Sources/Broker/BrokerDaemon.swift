@@ -1,0 +1,34 @@
+package import Logging
+import ServiceLifecycle
+import ZeroMQ
+
+/// A broker as a service: it listens until it is told to shut down, or its journal fails.
+package struct BrokerDaemon: Service {
+  package var configuration: BrokerConfiguration
+  package var logger: Logger
+  /// Called once it listens.
+  package var onReady: @Sendable (BrokerService.Endpoints) -> Void
+
+  package init(
+    _ configuration: BrokerConfiguration, logger: Logger, onReady: @escaping @Sendable (BrokerService.Endpoints) -> Void
+  ) {
+    self.configuration = configuration
+    self.logger = logger
+    self.onReady = onReady
+  }
+
+  package func run() async throws {
+    let loop = try SocketLoop(name: "weir-broker")
+    defer { loop.stop() }
+    let broker = BrokerService(configuration, on: loop, logger: logger)
+    onReady(try await broker.start())
+    var failure: JournalError?
+    for await error in broker.failures.cancelOnGracefulShutdown() {
+      failure = error
+      break
+    }
+    await broker.stop()
+    logger.info("stopped")
+    if let failure { throw failure }
+  }
+}

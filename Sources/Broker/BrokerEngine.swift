@@ -1,0 +1,299 @@
+import Glibc
+import Logging
+import Wire
+import ZeroMQ
+
+/// Feeds the core from the sockets and does what it says, on one thread.
+///
+/// All that arrives in a turn of the loop is handled first; then its records are committed together; then its messages leave.
+final class BrokerEngine {
+  /// What one turn reads at most, so that an acknowledgement never waits for long.
+  private static let maxMessagesPerTurn = 1_024
+  private static let maxBytesPerTurn = 32 << 20
+  private static let retryInterval = Duration.milliseconds(2)
+
+  let endpoints: BrokerService.Endpoints
+  private(set) var counters = BrokerService.Counters()
+  private let loop: SocketLoop
+  private let context: Context
+  private let clientSocket: Socket
+  private let workerSocket: Socket
+  private let clients: Outbox
+  private let workers: Outbox
+  private let journal: Journal
+  private let logger: Logger
+  private let reportFailure: (JournalError) -> Void
+  private let start = ContinuousClock.now
+  private var core: BrokerCore
+  private var cache: TensorCache
+  private var records: [Record] = []
+  private var messages: [Action] = []
+  private var wake: SocketLoop.TimerID?
+  private var isRetrying = false
+  private var isStopped = false
+
+  init(
+    _ configuration: BrokerConfiguration, on loop: SocketLoop, logger: Logger, reportFailure: @escaping (JournalError) -> Void
+  ) throws {
+    let clientAddress = configuration.clients
+    let workerAddress = try configuration.workers ?? clientAddress.next
+    for address in [clientAddress, workerAddress] where !address.isLoopback && !configuration.isInsecureAllowed {
+      throw BrokerError(
+        .insecure,
+        """
+        \(address) can be reached from other machines, and anyone there could submit jobs and read images: connections are neither \
+        encrypted nor checked. Bind a loopback address and use a tunnel, or pass --insecure on a network that you trust
+        """)
+    }
+    self.loop = loop
+    self.logger = logger
+    self.reportFailure = reportFailure
+    journal = try Journal(directory: configuration.dataDirectory)
+    core = BrokerCore(
+      limits: configuration.limits, restoring: try journal.restore(), at: Instant(milliseconds: 0, unixMilliseconds: unixMilliseconds()))
+    cache = TensorCache(limit: configuration.cacheBytes)
+    context = try Context(maxSockets: 1_023)
+
+    var options = SocketOptions()
+    options.maxFrames = 1 + WireLimits.frames
+    options.linger = .milliseconds(500)
+    options.sendHighWaterMark = 256
+    options.receiveHighWaterMark = 128
+    options.maxFrameBytes = Int64(WireLimits.envelopeBytes)
+    clientSocket = try Self.bind(clientAddress, context, options)
+    options.receiveHighWaterMark = 64
+    options.maxFrameBytes = Int64(WireLimits.tensorBytes)
+    workerSocket = try Self.bind(workerAddress, context, options)
+    clients = Outbox(clientSocket)
+    workers = Outbox(workerSocket)
+    endpoints = BrokerService.Endpoints(clients: try clientSocket.lastEndpoint, workers: try workerSocket.lastEndpoint)
+    let port = try BindAddress(endpoints.workers).port
+    core.listening(onWorkerPort: UInt32(port))
+
+    let summary = core.summary
+    logger.info("\(summary.jobs) jobs restored, \(summary.openTasks) tasks open; data in \(configuration.dataDirectory)")
+    loop.add(clientSocket) { [unowned self] in readClients() }
+    loop.add(workerSocket) { [unowned self] in readWorkers() }
+    loop.onTurnEnd { [weak self] in self?.endTurn() }
+    handle(.tick)
+  }
+
+  private static func bind(_ address: BindAddress, _ context: Context, _ options: SocketOptions) throws -> Socket {
+    var options = options
+    options.ipv6 = address.isIPv6
+    let socket = try Socket(context, .router, options)
+    do throws(ZeroMQError) {
+      try socket.bind(address.description)
+    } catch {
+      throw BrokerError(.cannotBind, error.description)
+    }
+    return socket
+  }
+
+  func stop() {
+    endTurn()
+    isStopped = true
+    if let wake { loop.cancel(wake) }
+    for socket in [clientSocket, workerSocket] {
+      loop.remove(socket)
+      socket.close()
+    }
+    context.terminate()
+    do throws(JournalError) { try journal.close() } catch { logger.error("\(error)") }
+  }
+
+  // MARK: Arrivals
+
+  private func readClients() {
+    read(clientSocket) { peer, frames in
+      do throws(WireError) {
+        let (request, message) = try WireCodec.decodeClientRequest(frames)
+        var fresh = JobID(rawValue: 0)
+        if case .submit = message { fresh = JobID(rawValue: .random(in: 1...UInt64.max)) }
+        handle(.client(peer, request: request, message, fresh: fresh))
+      } catch {
+        noteGarbage("client", peer, error.reason)
+        let code: Refusal.Code = error.code == .unsupportedVersion ? .unsupportedVersion : .invalid
+        messages.append(.reply(peer, request: error.request ?? 0, .refused(Refusal(code, error.reason))))
+      }
+    }
+  }
+
+  private func readWorkers() {
+    read(workerSocket) { peer, frames in
+      do throws(WireError) {
+        handle(.worker(peer, try WireCodec.decodeWorkerMessage(frames)))
+      } catch {
+        noteGarbage("worker", peer, error.reason)
+        handle(.workerGone(peer, reason: "it sent a message that cannot be read: \(clip(error.reason, 200))"))
+        messages.append(.command(peer, .disconnect(reason: error.reason)))
+      }
+    }
+  }
+
+  private func read(_ socket: Socket, _ body: (PeerID, [Frame]) -> Void) {
+    var bytes = 0
+    for _ in 0..<Self.maxMessagesPerTurn where bytes < Self.maxBytesPerTurn {
+      do throws(ZeroMQError) {
+        guard let frames = try socket.receive() else { return }
+        guard let id = frames.first else { continue }
+        bytes += frames.reduce(0) { $0 + $1.count }
+        body(PeerID(id.bytes), Array(frames.dropFirst()))
+      } catch {
+        guard error.code == .tooManyFrames else { return logger.error("\(error)") }
+        noteGarbage("peer", PeerID([]), "it sent a message of too many frames")
+      }
+    }
+  }
+
+  /// Logs the first, the second, the fourth, … so that a broken peer cannot fill the log.
+  private func noteGarbage(_ kind: String, _ peer: PeerID, _ reason: String) {
+    counters.garbage += 1
+    if counters.garbage.nonzeroBitCount == 1 {
+      logger.warning("unreadable message from \(kind) \(peer) (\(counters.garbage) so far): \(clip(reason, 200))")
+    }
+  }
+
+  // MARK: Turns
+
+  private var now: Instant {
+    let (seconds, attoseconds) = start.duration(to: .now).components
+    return Instant(milliseconds: seconds * 1_000 + attoseconds / 1_000_000_000_000_000, unixMilliseconds: unixMilliseconds())
+  }
+
+  private func handle(_ event: Event) {
+    for action in core.handle(event, at: now) {
+      switch action {
+      case .persist(let record):
+        records.append(record)
+        if case .stageDone(let task, _, let output) = record {
+          cache.insert(output, for: TensorKey(job: task.job, sample: task.sample, stage: task.stage))
+        }
+      case .wake(let milliseconds):
+        if let wake { loop.cancel(wake) }
+        wake = loop.schedule(at: start + .milliseconds(milliseconds)) { [weak self] in self?.handle(.tick) }
+      case .log(let level, let message): logger.log(level: level, "\(message)")
+      case .reply, .image, .command, .assign: messages.append(action)
+      }
+    }
+  }
+
+  /// Commits, then sends. What cannot be sent is an event too, so this goes on until nothing is left.
+  private func endTurn() {
+    while !isStopped, !records.isEmpty || !messages.isEmpty {
+      let records = records
+      let messages = messages
+      self.records.removeAll(keepingCapacity: true)
+      self.messages.removeAll(keepingCapacity: true)
+      if !records.isEmpty {
+        do throws(JournalError) {
+          try journal.commit(records)
+        } catch {
+          // The core is ahead of the disk now. Nothing may be acknowledged any more; the truth is what a restart finds.
+          logger.critical("\(error)")
+          isStopped = true
+          return reportFailure(error)
+        }
+      }
+      for message in messages { perform(message) }
+    }
+    scheduleRetry()
+  }
+
+  private func scheduleRetry() {
+    guard !isStopped, !isRetrying, !clients.isEmpty || !workers.isEmpty else { return }
+    isRetrying = true
+    loop.schedule(after: Self.retryInterval) { [weak self] in self?.retry() }
+  }
+
+  private func retry() {
+    isRetrying = false
+    guard !isStopped else { return }
+    for peer in clients.retry() { handle(.clientGone(peer)) }
+    for peer in workers.retry() { handle(.workerGone(peer, reason: "it cannot be reached")) }
+  }
+
+  // MARK: Messages
+
+  private func perform(_ action: Action) {
+    switch action {
+    case .reply(let peer, let request, let reply): send(reply, request, to: peer)
+    case .image(let peer, let request, let order): send(reply(to: order), request, to: peer)
+    case .command(let peer, let command): send(command, to: peer)
+    case .assign(let peer, let order): assign(order, to: peer)
+    case .persist, .wake, .log: break
+    }
+  }
+
+  private func send(_ reply: ClientReply, _ request: UInt64, to peer: PeerID) {
+    do throws(WireError) {
+      switch clients.send(try WireCodec.encode(reply, request: request), to: peer) {
+      case .accepted: break
+      case .gone: handle(.clientGone(peer))
+      case .full:
+        counters.droppedReplies += 1
+        if counters.droppedReplies.nonzeroBitCount == 1 {
+          logger.warning("client \(peer) does not read its replies: \(counters.droppedReplies) dropped so far")
+        }
+      }
+    } catch {
+      logger.error("a reply to client \(peer) cannot be written: \(error)")
+    }
+  }
+
+  private func reply(to order: ImageOrder) -> ClientReply {
+    do throws(JournalError) {
+      let tensor = try output(order.key)
+      return .image(
+        FinishedImage(
+          job: order.key.job, sample: order.key.sample, label: order.label, seed: order.seed, digest: order.digest.bytes,
+          numerics: order.numerics, tensor: tensor))
+    } catch {
+      logger.error("sample \(order.key.sample) of job \(order.key.job) cannot be read: \(error)")
+      return .refused(Refusal(.notFound, "sample \(order.key.sample) of job \(order.key.job) is lost: the broker's disk is damaged"))
+    }
+  }
+
+  private func send(_ command: WorkerCommand, to peer: PeerID) {
+    do throws(WireError) {
+      switch workers.send(try WireCodec.encode(command), to: peer) {
+      case .accepted: break
+      case .gone: handle(.workerGone(peer, reason: "it cannot be reached"))
+      case .full:
+        workers.forget(peer)
+        handle(.workerGone(peer, reason: "it does not read what it is sent"))
+      }
+    } catch {
+      logger.error("a command to worker \(peer) cannot be written: \(error)")
+    }
+  }
+
+  private func assign(_ order: AssignOrder, to peer: PeerID) {
+    var assignment = Assignment(
+      task: order.task, label: order.label, seed: order.seed, options: order.options, truncated: order.truncated)
+    do throws(JournalError) {
+      if let input = order.input { assignment.lowRes = try output(input) }
+    } catch {
+      return handle(.tensorsLost(order.task, .input))
+    }
+    do throws(JournalError) {
+      if let step = order.checkpointStep {
+        assignment.checkpoint = TaskCheckpoint(step: step, tensors: try journal.checkpoint(of: order.task.task))
+      }
+    } catch {
+      return handle(.tensorsLost(order.task, .checkpoint))
+    }
+    send(.assign(assignment), to: peer)
+  }
+
+  private func output(_ key: TensorKey) throws(JournalError) -> WireTensor {
+    if let tensor = cache[key] { return tensor }
+    return try journal.output(key)
+  }
+}
+
+private func unixMilliseconds() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_REALTIME, &time)
+  return UInt64(clamping: Int(time.tv_sec) * 1_000 + time.tv_nsec / 1_000_000)
+}

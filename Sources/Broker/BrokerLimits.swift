@@ -1,0 +1,32 @@
+/// What a broker allows, and how long it waits.
+package struct BrokerLimits: Hashable, Sendable {
+  /// A peer beats at least this often.
+  package var beatMilliseconds: UInt32 = 1_000
+  /// A worker that is silent this long is gone.
+  package var deadMilliseconds: UInt32 = 5_000
+  /// Workers send a task's state this often; 0: never.
+  package var checkpointMilliseconds: UInt32 = 2_000
+  /// A task that takes no step for this long while its worker beats is taken away from it.
+  package var stallMilliseconds: UInt32 = 300_000
+  /// How long after a restart work that was leased before waits for its worker to come back.
+  package var graceMilliseconds: UInt32 = 5_000
+  /// A task is given up after this many failures in a row without a new checkpoint between them.
+  package var maxAttempts: UInt32 = 5
+  package var maxSamplesPerJob: UInt32 = 10_000
+  /// Stages still to be done, over all samples of all jobs.
+  package var maxOpenTasks = 200_000
+  package var maxWorkers = 10_000
+  package var maxSlotsPerWorker: UInt32 = 1_024
+  package var maxPipelines = 64
+  package var maxWatches = 10_000
+  package var maxCheckpointBytes: UInt64 = 64 << 20
+  /// Finished jobs are forgotten, oldest first, while there is more than one and they exceed one of these.
+  package var keptSamples = 100_000
+  package var keptBytes: UInt64 = 32 << 30
+  /// What an overloaded broker asks a client to wait.
+  package var retryMilliseconds: UInt32 = 1_000
+  /// At most one event of a job in this time.
+  package var eventMilliseconds: Int64 = 100
+
+  package init() {}
+}

@@ -1,0 +1,57 @@
+import GRDB
+
+/// Why a journal can't be opened, read or written.
+package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible {
+  package enum Code: Hashable, Sendable {
+    /// The directory can't be made, or files in it can't be opened.
+    case unusable
+    /// Another broker has it.
+    case locked
+    /// The file belongs to another program.
+    case foreign
+    /// A newer broker wrote it.
+    case newer
+    /// What is on disk is not what was written.
+    case damaged
+    /// No space is left, or a write failed.
+    case writeFailed
+  }
+
+  package var code: Code
+  /// What was wrong and what to do.
+  package var message: String
+
+  package init(_ code: Code, _ message: String) {
+    self.code = code
+    self.message = message
+  }
+
+  package var description: String { message }
+
+  /// What SQLite said, in words.
+  init(_ error: any Error, path: String, writing: Bool = false) {
+    if let error = error as? JournalError {
+      self = error
+      return
+    }
+    guard let error = error as? DatabaseError else {
+      self.init(writing ? .writeFailed : .unusable, "journal \(path): \(error)")
+      return
+    }
+    let detail = error.message ?? "\(error.resultCode)"
+    switch error.resultCode {
+    case .SQLITE_NOTADB:
+      self.init(.foreign, "\(path) is not a Weir journal; choose another data directory, or move the file away")
+    case .SQLITE_CORRUPT:
+      self.init(.damaged, "journal \(path) is damaged (\(detail)); \(Self.adviceOnDamage)")
+    case .SQLITE_FULL:
+      self.init(.writeFailed, "journal \(path): no space is left; free some and start again: nothing that was acknowledged is lost")
+    case .SQLITE_CANTOPEN, .SQLITE_PERM, .SQLITE_READONLY, .SQLITE_AUTH:
+      self.init(.unusable, "journal \(path) cannot be opened for writing (\(detail)); check its owner and permissions")
+    default:
+      self.init(writing ? .writeFailed : .unusable, "journal \(path): \(detail)")
+    }
+  }
+
+  static let adviceOnDamage = "move the data directory away and start with an empty one, or restore a copy of it"
+}

@@ -1,0 +1,88 @@
+package import Wire
+
+/// A change of the broker's durable state. The core's whole memory can be rebuilt from the records it persisted.
+package enum Record: Sendable {
+  /// A worker announced a pipeline that was not known.
+  case pipeline(PipelineInfo)
+  case pipelineForgotten(digest: [UInt8])
+  case accepted(JobRecord)
+  /// An attempt has begun.
+  case leased(TaskRef)
+  /// The attempt is over without a result. `failures`: attempts in a row that failed without progress.
+  case released(TaskID, failures: UInt32)
+  /// Replaces the task's previous checkpoint.
+  case checkpoint(TaskID, CheckpointRecord, [WireTensor])
+  case checkpointDropped(TaskID)
+  /// The sample moves on. Its checkpoint and the previous stage's output are no longer needed.
+  case stageDone(TaskID, StageOutcome, output: WireTensor)
+  /// The sample is given up; its tensors are no longer needed.
+  case sampleFailed(JobID, sample: UInt32, reason: String)
+  /// Every sample is finished, failed or cancelled. Only the final tensors of finished samples are still needed.
+  case finished(JobID, JobState, unixMilliseconds: UInt64)
+  /// The job and all of its tensors are no longer needed.
+  case forgotten(JobID)
+}
+
+package struct JobRecord: Hashable, Sendable {
+  package var id: JobID
+  /// Order of submission.
+  package var sequence: UInt64
+  package var pipeline: [UInt8]
+  package var key: String
+  /// Of every stage, nothing absent.
+  package var options: [StageOptions]
+  package var truncated: Bool
+  package var submittedUnixMilliseconds: UInt64
+  package var samples: [SampleSeed]
+
+  package init(
+    id: JobID, sequence: UInt64, pipeline: [UInt8], key: String, options: [StageOptions], truncated: Bool,
+    submittedUnixMilliseconds: UInt64, samples: [SampleSeed]
+  ) {
+    self.id = id
+    self.sequence = sequence
+    self.pipeline = pipeline
+    self.key = key
+    self.options = options
+    self.truncated = truncated
+    self.submittedUnixMilliseconds = submittedUnixMilliseconds
+    self.samples = samples
+  }
+}
+
+package struct SampleSeed: Hashable, Sendable {
+  package var label: UInt32
+  package var seed: UInt64
+
+  package init(label: UInt32, seed: UInt64) {
+    self.label = label
+    self.seed = seed
+  }
+}
+
+package struct CheckpointRecord: Hashable, Sendable {
+  /// Steps finished.
+  package var step: UInt32
+  /// A task goes on from a checkpoint only in the numerics class that made it.
+  package var numerics: String
+  package var bytes: UInt64
+
+  package init(step: UInt32, numerics: String, bytes: UInt64) {
+    self.step = step
+    self.numerics = numerics
+    self.bytes = bytes
+  }
+}
+
+/// How a stage of a sample ended.
+package struct StageOutcome: Hashable, Sendable {
+  package var digest: ContentDigest
+  package var numerics: String
+  package var bytes: UInt64
+
+  package init(digest: ContentDigest, numerics: String, bytes: UInt64) {
+    self.digest = digest
+    self.numerics = numerics
+    self.bytes = bytes
+  }
+}

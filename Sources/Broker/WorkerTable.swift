@@ -1,0 +1,95 @@
+import Wire
+
+/// A worker that said hello.
+struct Worker {
+  let peer: PeerID
+  let hello: WorkerHello
+  let stage: StageKey
+  /// Order of arrival.
+  let number: Int
+  var lastHeard: Int64
+  var lastSent: Int64
+  /// Tensor bytes of the tasks it holds.
+  var bytesHeld: UInt64 = 0
+  var leases: Set<TaskID> = []
+  var finished: UInt64 = 0
+  var stepMilliseconds: Double?
+
+  var freeSlots: Int { Int(hello.slots) - leases.count }
+  var freeBytes: UInt64 { hello.bytes - min(hello.bytes, bytesHeld) }
+
+  /// A process: a worker that dials again keeps it.
+  var process: WorkerProcess { WorkerProcess(name: hello.name, boot: hello.boot) }
+}
+
+struct WorkerProcess: Hashable {
+  var name: String
+  var boot: UInt64
+}
+
+struct WorkerTable {
+  private var byPeer: [PeerID: Worker] = [:]
+  private var byProcess: [WorkerProcess: PeerID] = [:]
+  private var byStage: [StageKey: [PeerID]] = [:]
+  private var freeSlots: [StageKey: Int] = [:]
+  private(set) var nextNumber = 0
+
+  var count: Int { byPeer.count }
+  /// In order of arrival.
+  var all: [Worker] { byPeer.values.sorted { $0.number < $1.number } }
+
+  subscript(peer: PeerID) -> Worker? { byPeer[peer] }
+
+  func peer(of process: WorkerProcess) -> PeerID? { byProcess[process] }
+
+  func serves(_ pipeline: PipelineTable.Key) -> Bool {
+    byStage.keys.contains { $0.pipeline == pipeline }
+  }
+
+  mutating func insert(_ worker: Worker) {
+    nextNumber = max(nextNumber, worker.number + 1)
+    byPeer[worker.peer] = worker
+    byProcess[worker.process] = worker.peer
+    byStage[worker.stage, default: []].append(worker.peer)
+    freeSlots[worker.stage, default: 0] += worker.freeSlots
+  }
+
+  @discardableResult
+  mutating func remove(_ peer: PeerID) -> Worker? {
+    guard let worker = byPeer.removeValue(forKey: peer) else { return nil }
+    if byProcess[worker.process] == peer { byProcess[worker.process] = nil }
+    byStage[worker.stage]?.removeAll { $0 == peer }
+    if byStage[worker.stage]?.isEmpty == true { byStage[worker.stage] = nil }
+    freeSlots[worker.stage, default: 0] -= worker.freeSlots
+    return worker
+  }
+
+  /// Changes a worker in place, if it is there.
+  mutating func update(_ peer: PeerID, _ body: (inout Worker) -> Void) {
+    guard let index = byPeer.index(forKey: peer) else { return }
+    let before = byPeer.values[index].freeSlots
+    body(&byPeer.values[index])
+    let change = byPeer.values[index].freeSlots - before
+    if change != 0 { freeSlots[byPeer.values[index].stage, default: 0] += change }
+  }
+
+  /// Changes all workers in place, but not what they hold.
+  mutating func updateAll(_ body: (inout Worker) -> Void) {
+    for index in byPeer.values.indices { body(&byPeer.values[index]) }
+  }
+
+  func hasFreeSlot(_ stage: StageKey) -> Bool { freeSlots[stage, default: 0] > 0 }
+
+  /// The least busy worker of a stage with a free slot and room for what `need` says it needs; the first to arrive of equals.
+  func choose(_ stage: StageKey, need: (Worker) -> UInt64) -> PeerID? {
+    var best: (peer: PeerID, held: Int, slots: Int)?
+    for peer in byStage[stage] ?? [] {
+      guard let worker = byPeer[peer], worker.freeSlots > 0 else { continue }
+      let held = worker.leases.count
+      let slots = Int(worker.hello.slots)
+      if let best, held * best.slots >= best.held * slots { continue }
+      if need(worker) <= worker.freeBytes { best = (peer, held, slots) }
+    }
+    return best?.peer
+  }
+}

@@ -1,0 +1,317 @@
+import Testing
+import Wire
+
+@testable import Broker
+
+/// Workers that die, hang, lie and come back; brokers that restart.
+struct FaultTests {
+  let pipeline = makePipeline()
+
+  func checkpoint(_ step: UInt32) -> TaskCheckpoint { TaskCheckpoint(step: step, tensors: [checkpointTensor(UInt64(step))]) }
+
+  func isDisconnect(_ command: WorkerCommand) -> Bool { if case .disconnect = command { true } else { false } }
+
+  @Test func aDeadWorkersTaskGoesOnFromItsCheckpoint() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    let job = driver.submit()
+    let first = try #require(driver.takeAssignments("a").first)
+    driver.handle(.worker("a", .checkpoint(first.task, checkpoint(2))))
+    driver.handle(.worker("a", .checkpoint(first.task, checkpoint(1))))
+    driver.handle(.worker("a", .progress(TaskProgress(first.task, step: 3), stepMilliseconds: 1)))
+    #expect(driver.status(job)?.stages[0].stepsDone == 3)
+    driver.pass(5_000)
+    #expect(driver.takeCommands("a").contains(where: isDisconnect))
+    #expect(driver.status(job)?.stages[0].queued == 1)
+    #expect(driver.status(job)?.stages[0].stepsDone == 2)
+    driver.hello("b", makeHello("b", pipeline: pipeline))
+    let second = try #require(driver.takeAssignments("b").first)
+    #expect(second.task == TaskRef(first.task.task, attempt: 2))
+    #expect(second.checkpoint?.step == 2)
+    #expect(second.checkpoint?.tensors.map(state(of:)) == [2])
+  }
+
+  @Test func anotherNumericsClassStartsFromTheBeginning() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, numerics: "cpu"))
+    let job = driver.submit()
+    let first = try #require(driver.takeAssignments("a").first)
+    driver.handle(.worker("a", .checkpoint(first.task, checkpoint(3))))
+    driver.handle(.worker("a", .goodbye(reason: "drained")))
+    driver.hello("b", makeHello("b", pipeline: pipeline, numerics: "gpu"))
+    let second = try #require(driver.takeAssignments("b").first)
+    #expect(second.checkpoint == nil)
+    #expect(driver.status(job)?.stages[0].stepsDone == 0)
+    driver.handle(.worker("b", .checkpoint(second.task, checkpoint(1))))
+    driver.handle(.worker("b", .goodbye(reason: "drained")))
+    driver.hello("c", makeHello("c", pipeline: pipeline, numerics: "gpu"))
+    #expect(driver.takeAssignments("c").first?.checkpoint?.step == 1)
+  }
+
+  @Test func aCheckpointThatDoesNotFitTheCreditIsLeftOut() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    _ = driver.submit()
+    let first = try #require(driver.takeAssignments("a").first)
+    driver.handle(.worker("a", .checkpoint(first.task, checkpoint(3))))
+    driver.handle(.worker("a", .goodbye(reason: "")))
+    driver.hello("b", makeHello("b", pipeline: pipeline, bytes: 7))
+    #expect(driver.takeAssignments("b").first?.checkpoint == nil)
+  }
+
+  @Test func aLateResultIsGoodAndStopsTheSecondAttempt() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    let job = driver.submit()
+    let first = try #require(driver.takeAssignments("a").first)
+    driver.pass(5_000)
+    driver.hello("b", makeHello("b", pipeline: pipeline))
+    let second = try #require(driver.takeAssignments("b").first)
+    // The zombie dials again; its attempt is not the last one, so it is told to stop, but it had finished.
+    driver.hello("a2", makeHello("a", pipeline: pipeline, running: [TaskProgress(first.task, step: 4)]))
+    #expect(driver.takeCommands("a2").contains(.revoke(first.task)))
+    driver.finish(first, at: "a2", pipeline: pipeline)
+    #expect(driver.status(job)?.stages[0].done == 1)
+    #expect(driver.takeCommands("a2") == [.settled(first.task)])
+    #expect(driver.takeCommands("b") == [.revoke(second.task)])
+    // The second attempt finishes too: the same bytes are dropped in silence, others loudly.
+    driver.finish(second, at: "b", pipeline: pipeline)
+    #expect(driver.takeCommands("b") == [.settled(second.task)])
+    #expect(!driver.logs.contains { $0.level == "critical" })
+    let other = Oracle.output(1, resolution: 1)
+    driver.handle(
+      .worker("b", .result(TaskResult(task: second.task, digest: other.digest, computeMilliseconds: 1, tensor: other))))
+    #expect(driver.logs.contains { $0.level == "critical" })
+    #expect(driver.store.stagesDone == 1)
+  }
+
+  @Test func aResultThatDoesNotFitIsAFailure() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    let job = driver.submit()
+    for attempt in 1...3 as ClosedRange<UInt32> {
+      let assignment = try #require(driver.takeAssignments("a").first)
+      #expect(assignment.task.attempt == attempt)
+      var result = driver.result(assignment, pipeline: pipeline)
+      switch attempt {
+      case 1: result.digest[0] ^= 1
+      case 2: result.tensor = tensor("x0", Array(repeating: 0, count: 12), [3, 2, 2])
+      default: result.digest = []
+      }
+      if attempt == 2 { result.digest = result.tensor.digest }
+      driver.handle(.worker("a", .result(result)))
+      #expect(driver.commands.contains { $0.command == .settled(assignment.task) })
+    }
+    #expect(driver.status(job)?.stages[0].running == 1)
+    #expect(driver.store.stagesDone == 0)
+  }
+
+  @Test func aTaskThatAlwaysFailsIsGivenUpAndTheRestGoesOn() throws {
+    var limits = BrokerLimits()
+    limits.maxAttempts = 3
+    let driver = CoreDriver(limits)
+    let single = makePipeline(stages: 1)
+    driver.hello("a", makeHello("a", pipeline: single))
+    let job = driver.submit(3)
+    for _ in 0..<4 {
+      let assignment = try #require(driver.takeAssignments("a").first)
+      if assignment.task.task.sample == 0 {
+        driver.handle(.worker("a", .failure(assignment.task, reason: "poison", permanent: false)))
+        #expect(driver.commands.contains { $0.command == .settled(assignment.task) })
+      } else {
+        driver.finish(assignment, at: "a", pipeline: single)
+      }
+    }
+    let last = try #require(driver.takeAssignments("a").first)
+    driver.handle(.worker("a", .failure(last.task, reason: "no such thing", permanent: true)))
+    let status = try #require(driver.status(job))
+    #expect(status.state == .failed)
+    #expect(status.details.map(\.state) == [.failed, .done, .failed])
+    #expect(status.details[0].error == "poison (failed 3 times in a row)")
+    #expect(status.details[2].error == "no such thing")
+    #expect(driver.refusal(.fetch(job, sample: 0))?.reason.contains("poison") == true)
+    driver.restart()
+    #expect(driver.status(job) == status)
+  }
+
+  @Test func workersThatDieOfATaskCountAndCheckpointsForgive() throws {
+    var limits = BrokerLimits()
+    limits.maxAttempts = 2
+    let driver = CoreDriver(limits)
+    let single = makePipeline(stages: 1)
+    let job = JobID(rawValue: driver.submitLater)
+    driver.hello("0", makeHello("0", pipeline: single))
+    #expect(driver.submit() == job)
+    for round in 0..<4 as Range<UInt8> {
+      let peer = PeerID([round + 48])
+      if round > 0 { driver.hello(peer, makeHello("w\(round)", pipeline: single)) }
+      let assignment = try #require(driver.takeAssignments(peer).first)
+      if round < 3 { driver.handle(.worker(peer, .checkpoint(assignment.task, checkpoint(UInt32(round) + 1)))) }
+      driver.handle(.workerGone(peer, reason: "gone"))
+    }
+    #expect(driver.status(job)?.state == .failed)
+  }
+
+  @Test func aStuckTaskIsTakenAway() throws {
+    var limits = BrokerLimits()
+    limits.stallMilliseconds = 10_000
+    let driver = CoreDriver(limits)
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    let job = driver.submit()
+    let first = try #require(driver.takeAssignments("a").first)
+    for step in 1...3 as ClosedRange<UInt32> {
+      driver.pass(8_000, beating: "a")
+      driver.handle(.worker("a", .beat(running: [TaskProgress(first.task, step: step)])))
+    }
+    #expect(driver.status(job)?.stages[0].stepsDone == 3)
+    driver.pass(11_000, beating: "a")
+    let commands = driver.takeCommands("a")
+    #expect(commands.contains(.revoke(first.task)))
+    #expect(commands.contains { if case .assign(let again) = $0 { again.task.attempt == 2 } else { false } })
+  }
+
+  @Test func bothSidesBeat() {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    _ = driver.takeCommands("a")
+    driver.pass(4_900)
+    let beats = driver.takeCommands("a").count { $0 == .beat }
+    #expect(beats >= 4)
+    driver.pass(200)
+    #expect(driver.takeCommands("a").contains(where: isDisconnect))
+    driver.handle(.worker("a", .beat(running: [])))
+    #expect(driver.takeCommands("a").contains(where: isDisconnect), "it is unknown now")
+    #expect(driver.ask(.workers) == .workers([]))
+  }
+
+  @Test func theBrokersOwnAbsenceIsNotTheWorkersSilence() {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    let job = driver.submit()
+    _ = driver.takeCommands("a")
+    driver.now += 60_000
+    driver.handle(.tick)
+    #expect(driver.status(job)?.stages[0].running == 1)
+    driver.pass(5_000)
+    #expect(driver.status(job)?.stages[0].queued == 1)
+  }
+
+  @Test func strangersAreTurnedAway() throws {
+    let driver = CoreDriver()
+    driver.handle(.worker("x", .beat(running: [])))
+    #expect(driver.takeCommands("x").contains(where: isDisconnect))
+    var hello = makeHello("x", pipeline: pipeline)
+    hello.stage = "nose"
+    driver.hello("x", hello)
+    hello = makeHello("x", pipeline: pipeline, slots: 0)
+    driver.hello("x", hello)
+    driver.hello("x", makeHello("x", pipeline: pipeline, stage: 1, bytes: 11))
+    hello = makeHello("x", pipeline: pipeline)
+    hello.pipeline.digest = [1]
+    driver.hello("x", hello)
+    #expect(driver.takeCommands("x").count(where: isDisconnect) == 4)
+    // The same digest cannot be another pipeline.
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    hello = makeHello("x", pipeline: pipeline)
+    hello.pipeline.labels = ["other"]
+    driver.hello("x", hello)
+    #expect(driver.takeCommands("x").contains(where: isDisconnect))
+    // Nor can a worker report on what it was never given.
+    _ = driver.submit(2)
+    let assignment = try #require(driver.takeAssignments("a").first)
+    var never = assignment
+    never.task.task.sample = 1
+    driver.finish(never, at: "a", pipeline: pipeline)
+    #expect(driver.takeCommands("a").contains(where: isDisconnect))
+    never.task.task.sample = 77
+    driver.hello("a", makeHello("a", boot: 2, pipeline: pipeline))
+    driver.finish(never, at: "a", pipeline: pipeline)
+    #expect(driver.takeCommands("a").contains(where: isDisconnect))
+  }
+
+  @Test func pipelinesThatNobodyUsesMakeRoom() {
+    var limits = BrokerLimits()
+    limits.maxPipelines = 2
+    let driver = CoreDriver(limits)
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    driver.hello("b", makeHello("b", pipeline: makePipeline(version: 2)))
+    driver.hello("c", makeHello("c", pipeline: makePipeline(version: 3)))
+    #expect(driver.takeCommands("c").contains(where: isDisconnect))
+    driver.handle(.worker("b", .goodbye(reason: "")))
+    driver.hello("c", makeHello("c", pipeline: makePipeline(version: 3)))
+    #expect(driver.store.pipelines.map(\.digest) == [pipeline.digest, makePipeline(version: 3).digest])
+  }
+
+  @Test func afterARestartRunningTasksAreAdopted() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, slots: 2))
+    let job = driver.submit(3)
+    let assignments = driver.takeAssignments("a")
+    #expect(assignments.count == 2)
+    driver.handle(.worker("a", .checkpoint(assignments[1].task, checkpoint(2))))
+    driver.restart()
+    #expect(driver.status(job)?.stages[0].running == 2)
+    driver.hello("b", makeHello("b", pipeline: pipeline, slots: 4))
+    #expect(driver.takeAssignments("b").map(\.task.task.sample) == [2], "what was leased waits for its worker")
+    // The worker is back, with one of its two tasks.
+    driver.hello("a2", makeHello("a", pipeline: pipeline, slots: 2, running: [TaskProgress(assignments[0].task, step: 3)]))
+    #expect(!driver.takeCommands("a2").contains(.revoke(assignments[0].task)))
+    #expect(driver.status(job)?.stages[0].stepsDone == 5)
+    driver.pass(6_000, beating: "a2", "b")
+    let again = try #require(driver.takeAssignments("a2").first ?? driver.takeAssignments("b").first)
+    #expect(again.task == TaskRef(assignments[1].task.task, attempt: 2))
+    #expect(again.checkpoint?.step == 2)
+    driver.finish(assignments[0], at: "a2", pipeline: pipeline)
+    #expect(driver.status(job)?.stages[0].done == 1)
+  }
+
+  @Test func adoptionNeedsTheLastAttemptAndAFreeSlot() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, slots: 3))
+    _ = driver.submit(3)
+    let assignments = driver.takeAssignments("a")
+    driver.restart()
+    let running =
+      assignments.map { TaskProgress($0.task, step: 1) } + [TaskProgress(TaskRef(assignments[0].task.task, attempt: 2), step: 1)]
+    driver.hello("b", makeHello("a", pipeline: pipeline, slots: 2, running: Array(running.reversed())))
+    let revoked = driver.takeCommands("b").compactMap { if case .revoke(let task) = $0 { task } else { nil } }
+    #expect(revoked == [running[3].task, running[0].task])
+  }
+
+  @Test func theSameProcessOnANewSocketGoesOn() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, slots: 2))
+    let job = driver.submit(2)
+    let assignments = driver.takeAssignments("a")
+    driver.hello("a2", makeHello("a", pipeline: pipeline, slots: 2, running: [TaskProgress(assignments[0].task, step: 2)]))
+    // The assignment that got lost on the way is made again.
+    #expect(driver.takeAssignments("a2").map(\.task) == [TaskRef(assignments[1].task.task, attempt: 2)])
+    #expect(driver.status(job)?.details.map(\.attempts) == [1, 2])
+    guard case .workers(let workers) = driver.ask(.workers) else { return }
+    #expect(workers.count == 1)
+  }
+
+  @Test func damagedTensorsOnDisk() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    driver.hello("b", makeHello("b", pipeline: pipeline, stage: 1))
+    let job = driver.submit()
+    let first = try #require(driver.takeAssignments("a").first)
+    driver.handle(.worker("a", .checkpoint(first.task, checkpoint(2))))
+    driver.handle(.worker("a", .goodbye(reason: "")))
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    let second = try #require(driver.takeAssignments("a").first)
+    driver.handle(.tensorsLost(second.task, .checkpoint))
+    let third = try #require(driver.takeAssignments("a").first)
+    #expect(third.task.attempt == 3 && third.checkpoint == nil)
+    driver.finish(third, at: "a", pipeline: pipeline)
+    let next = try #require(driver.takeAssignments("b").first)
+    driver.handle(.tensorsLost(next.task, .input))
+    #expect(driver.status(job)?.state == .failed)
+  }
+}
+
+extension CoreDriver {
+  /// The id that the next job gets.
+  fileprivate var submitLater: UInt64 { 101 }
+}
