@@ -33,11 +33,11 @@ final class LoopState {
     itemsAreCurrent = false
   }
 
-  /// Waits for a socket, the wake-up descriptor or the next timer; not at all unless `forever`.
-  func wait(wakeUp: Int32, forever: Bool) {
+  /// Waits for a socket, the wake-up descriptor or the next timer; not at all unless it `mayBlock`.
+  func wait(wakeUp: Int32, mayBlock: Bool) {
     if !itemsAreCurrent || watches.values.contains(where: { $0.socket.handle == nil }) { rebuildItems(wakeUp: wakeUp) }
-    var timeout = forever ? -1 : 0
-    if forever, let deadline = timers.next {
+    var timeout = mayBlock ? -1 : 0
+    if mayBlock, let deadline = timers.next {
       timeout = Int(milliseconds(deadline - .now))
     }
     guard zmq_poll(&items, Int32(items.count), timeout) >= 0 else {

@@ -159,7 +159,7 @@ package final class SocketLoop: SerialExecutor, Sendable {
     while true {
       let (busy, stopping) = shared.withLock { (!$0.jobs.isEmpty, $0.stopping) }
       if stopping { break }
-      state.wait(wakeUp: wakeUp, forever: !busy)
+      state.wait(wakeUp: wakeUp, mayBlock: !busy)
       state.dispatch()
       shared.withLock { swap(&jobs, &$0.jobs) }
       for job in jobs { job.runSynchronously(on: executor) }
