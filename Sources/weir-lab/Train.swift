@@ -1,0 +1,132 @@
+import ArgumentParser
+import Foundation
+import Synchronization
+import Tensors
+import Training
+
+struct Train: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Train one stage of a pipeline.",
+    discussion: """
+      DATA holds one folder of PNG files a class, named by the pipeline's labels. The run's folder gets metrics.jsonl, \
+      grid-STEP.png (samples of the averaged weights, one row a class) and checkpoints. SIGINT and SIGTERM stop after the \
+      step at hand with a checkpoint; the same command with --resume goes on from there.
+      """)
+
+  @Option(help: "The pipeline's folder, with its cascade.json.")
+  var pipeline: String
+
+  @Option(help: "The stage to train.")
+  var stage: String
+
+  @Option(help: "The training images: DATA/<class>/*.png.")
+  var data: String
+
+  @Option(help: "The run's folder (default: runs/<stage>).")
+  var out: String?
+
+  @Flag(help: "Go on with the run in the run's folder.")
+  var resume = false
+
+  @Flag(name: .customLong("export"), help: "Write the averaged weights to the pipeline's weights file at every checkpoint.")
+  var exports = false
+
+  @Option(help: "Stop after this much training time, over all sessions of the run.")
+  var maxMinutes: Double?
+
+  @Option(help: "Stop after this many steps, over all sessions of the run.")
+  var maxSteps: Int?
+
+  @Option(help: "Examples a step (default: 32; 16 for a super-resolution stage).")
+  var batch: Int?
+
+  @Option(name: .customLong("lr"), help: "Learning rate.")
+  var learningRate = 4e-4
+
+  @Option(help: "Steps over which the learning rate rises.")
+  var warmup = 200
+
+  @Flag(help: "Let the learning rate fall along a half cosine to 5 % at the end of --max-minutes or --max-steps.")
+  var decay = false
+
+  @Option(help: "Weight of the old average in the moving average of the weights.")
+  var ema = 0.9995
+
+  @Option(help: "Train on random windows of this side (default: the whole image up to 64, windows of 64 above).")
+  var crop: Int?
+
+  @Flag(help: "Mirror half of the examples.")
+  var flip = false
+
+  @Option(help: "Seed of the weights, the data's order and all noise.")
+  var seed: UInt64 = 0
+
+  @Option(help: "Weights to start a new run from.")
+  var `init`: String?
+
+  @Option(help: "Processor threads.")
+  var threads = 2
+
+  @Option(help: "cpu or cuda:N.")
+  var device = "cpu"
+
+  @Option(help: "bf16 or f32: what convolutions are computed in. Weights are f32.")
+  var dtype = "bf16"
+
+  @Option(help: "Steps between two sheets of samples; 0 for none.")
+  var sampleEvery = 1000
+
+  @Option(help: "Minutes between two checkpoints.")
+  var checkpointMinutes = 10.0
+
+  func run() throws {
+    StopSignal.install()
+    let plan = try StagePlan(pipeline: pipeline, stage: stage)
+    var recipe = Recipe(batch: batch ?? (plan.setting.lowResolution == nil ? 32 : 16))
+    recipe.learningRate = learningRate
+    recipe.warmup = warmup
+    recipe.decay = decay
+    recipe.averaging = ema
+    recipe.crop = crop ?? (plan.setting.resolution > 64 ? 64 : nil)
+    recipe.flip = flip
+    recipe.seed = seed
+    var options = TrainingOptions(out: out ?? "runs/\(stage)", data: data)
+    options.resume = resume
+    options.initialWeights = `init`
+    options.export = exports ? plan.weightsPath : nil
+    options.maxMinutes = maxMinutes
+    options.maxSteps = maxSteps
+    options.sampleEvery = sampleEvery
+    options.checkpointMinutes = checkpointMinutes
+    options.device = Device(device)
+    guard let type = DType(rawValue: dtype) else { throw ValidationError("--dtype \(dtype): bf16 or f32") }
+    options.dtype = type
+    options.threads = threads
+    let trainer = try Trainer(setting: plan.setting, network: plan.network, recipe: recipe, options: options) { line in
+      FileHandle.standardError.write(Data((line + "\n").utf8))
+    }
+    try trainer.run { StopSignal.isRaised }
+  }
+}
+
+/// SIGINT and SIGTERM ask for an orderly stop; a second one ends the process at once.
+private enum StopSignal {
+  private static let raised = Atomic<Bool>(false)
+
+  static var isRaised: Bool { raised.load(ordering: .relaxed) }
+
+  static func install() {
+    // Touched here, so that the handler itself never runs a lazy initialiser.
+    raised.store(false, ordering: .relaxed)
+    for number in [SIGINT, SIGTERM] { signal(number, handleStopSignal) }
+  }
+
+  fileprivate static func raise(_ number: Int32) {
+    raised.store(true, ordering: .relaxed)
+    signal(number, SIG_DFL)
+  }
+}
+
+private func handleStopSignal(_ number: Int32) {
+  StopSignal.raise(number)
+}

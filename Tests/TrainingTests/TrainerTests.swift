@@ -1,0 +1,194 @@
+import Diffusion
+import Foundation
+import Images
+import Tensors
+import Testing
+import UNet
+
+@testable import Training
+
+@Suite(.serialized) struct TrainerTests {
+  private func folder(images: Int = 3) throws -> TemporaryFolder {
+    let folder = try TemporaryFolder()
+    try makeData(in: "\(folder.path)/data", labels: ["a", "b"], count: images, side: 16)
+    return folder
+  }
+
+  private func weights(_ trainer: Trainer) throws -> [[Float]] {
+    try (trainer.network.parameters + trainer.average.parameters).map { try $0.tensor.floats() }
+  }
+
+  @Test func lossFallsOnOneImage() throws {
+    let folder = try folder(images: 1)
+    var recipe = Recipe(batch: 8)
+    recipe.learningRate = 2e-3
+    recipe.warmup = 5
+    let trainer = try tinyTrainer(folder, recipe: recipe) { $0.maxSteps = 60 }
+    try trainer.run { false }
+    let lines = try log(folder)
+    #expect(lines.map(\.step) == [20, 40, 60])
+    #expect(lines[2].loss < 0.5 * lines[0].loss, "losses \(lines.map(\.loss))")
+    #expect(lines[2].samples == 480)
+  }
+
+  private func log(_ folder: TemporaryFolder, run: String = "run") throws -> [MetricsLog.Line] {
+    let text = try String(contentsOfFile: "\(folder.path)/\(run)/metrics.jsonl", encoding: .utf8)
+    return try text.split(separator: "\n").map { try JSONDecoder().decode(MetricsLog.Line.self, from: Data($0.utf8)) }
+  }
+
+  /// Six steps in one go, and three, a new process's worth of objects, three more: equal to the last bit.
+  @Test(arguments: [false, true]) func resumedRunTakesTheVerySameSteps(superResolution: Bool) throws {
+    let folder = try folder()
+    let schedule = try Schedule(.cosine, steps: 100)
+    let setting =
+      superResolution
+      ? try tinySuperResolution(lowRes: .gaussian(maxLevel: 50, level: 10, schedule: schedule)) : try tinySetting(learned: true)
+    let network = try tinyNetwork(learned: !superResolution, superResolution: superResolution, levels: superResolution, dropout: 0.2)
+    var recipe = Recipe(batch: 2)
+    recipe.warmup = 2
+    recipe.decay = true
+    recipe.seed = 11
+
+    let straight = try tinyTrainer(folder, run: "straight", setting: setting, network: network, recipe: recipe) { $0.maxSteps = 6 }
+    try straight.run { false }
+    let first = try tinyTrainer(folder, run: "parts", setting: setting, network: network, recipe: recipe) { $0.maxSteps = 6 }
+    try first.run { first.state.step == 3 }
+    #expect(first.state.step == 3)
+    let second = try tinyTrainer(folder, run: "parts", setting: setting, network: network, recipe: recipe) {
+      $0.maxSteps = 6
+      $0.resume = true
+    }
+    #expect(second.state == first.state)
+    try second.run { false }
+    #expect(second.state.step == 6 && second.state.examples == 12)
+    #expect(try weights(second) == weights(straight))
+    #expect(try weights(second) != weights(first))
+  }
+
+  @Test func theAverageFollowsTheWeights() throws {
+    let folder = try folder()
+    var recipe = Recipe(batch: 2)
+    recipe.warmup = 0
+    recipe.averaging = 0.5
+    let trainer = try tinyTrainer(folder, recipe: recipe)
+    var maker = BatchMaker(
+      setting: trainer.setting,
+      source: DecodingSource(folder: try DataFolder(root: "\(folder.path)/data", labels: ["a", "b"]), side: 16) { _ in },
+      recipe: recipe)
+    let name = "out.2.bias"
+    func values(_ network: UNet) throws -> [Float] { try #require(network.parameters.first { $0.name == name }?.tensor).floats() }
+    var expected = try values(trainer.average)
+    for update in 1...3 {
+      try trainer.step(maker.batch(first: trainer.state.examples))
+      let old = Float(min(0.5, (1 + Double(update)) / (10 + Double(update))))
+      expected = zip(expected, try values(trainer.network)).map { old * $0 + (1 - old) * $1 }
+      for (found, wanted) in zip(try values(trainer.average), expected) { #expect(abs(found - wanted) < 1e-6) }
+    }
+    #expect(try values(trainer.average) != values(trainer.network))
+  }
+
+  @Test func aRunIsNotOverwrittenAndNotMixedUp() throws {
+    let folder = try folder()
+    try tinyTrainer(folder) { $0.maxSteps = 1 }.run { false }
+    #expect(throws: TrainingError.self) { try tinyTrainer(folder) }
+    var recipe = Recipe(batch: 2)
+    recipe.seed = 9
+    let seed = #expect(throws: TrainingError.self) { try tinyTrainer(folder, recipe: recipe) { $0.resume = true } }
+    #expect(seed?.message.contains("--seed 0") == true)
+    var other = try tinySetting()
+    other.name = "other"
+    let stage = #expect(throws: TrainingError.self) { try tinyTrainer(folder, setting: other) { $0.resume = true } }
+    #expect(stage?.message.contains("tiny") == true)
+    let nothing = #expect(throws: TrainingError.self) { try tinyTrainer(folder, run: "new") { $0.resume = true } }
+    #expect(nothing?.code == .checkpoint)
+    let network = #expect(throws: TrainingError.self) {
+      try tinyTrainer(folder, network: tinyNetwork(classes: 5)) { $0.resume = true }
+    }
+    #expect(network?.message.contains("label_emb.weight") == true)
+  }
+
+  @Test func aTornCheckpointIsNeverTaken() throws {
+    let folder = try folder()
+    let first = try tinyTrainer(folder) { $0.maxSteps = 1 }
+    try first.run { false }
+    let store = CheckpointStore(folder: "\(folder.path)/run")
+    let bytes = try #require(FileManager.default.contents(atPath: store.newest))
+
+    // A write that was cut off leaves its own file; the run goes on from the complete one.
+    try AtomicFile.write([UInt8](bytes.prefix(bytes.count / 2)), to: "\(store.newest).new")
+    let second = try tinyTrainer(folder) {
+      $0.maxSteps = 2
+      $0.resume = true
+    }
+    #expect(second.state.step == 1)
+    try second.run { false }
+    #expect(FileManager.default.contents(atPath: store.previous) == bytes, "the one before is kept")
+
+    // Damage from outside: the one before is taken, and said so.
+    let newest = try #require(FileManager.default.contents(atPath: store.newest))
+    try AtomicFile.write([UInt8](newest.prefix(newest.count - 5)), to: store.newest)
+    let messages = Messages()
+    let third = try tinyTrainer(folder, messages: messages) { $0.resume = true }
+    #expect(third.state.step == 1)
+    #expect(messages.all.contains { $0.contains("going on from \(store.previous)") })
+
+    try AtomicFile.write([1, 2, 3], to: store.newest)
+    try AtomicFile.write([], to: store.previous)
+    let error = #expect(throws: TrainingError.self) { try tinyTrainer(folder) { $0.resume = true } }
+    #expect(error?.message.contains(store.newest) == true && error?.message.contains(store.previous) == true)
+  }
+
+  @Test func metricsOfACutOffSessionAreDropped() throws {
+    let folder = try TemporaryFolder()
+    let path = "\(folder.path)/metrics.jsonl"
+    func line(_ step: Int) -> MetricsLog.Line {
+      MetricsLog.Line(step: step, samples: 1, loss: 0.5, gradNorm: 1, lr: 1, samplesPerSecond: 2, seconds: 3)
+    }
+    let first = try MetricsLog(path: path, after: 0)
+    for step in [20, 40, 60] { try first.append(line(step)) }
+    let second = try MetricsLog(path: path, after: 40)
+    try second.append(line(45))
+    let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
+    #expect(lines.count == 3 && lines[2].contains("\"step\":45") && lines[2].contains("\"samples_per_s\":2"))
+  }
+
+  @Test func exportedWeightsStartANewRunAndSheetsAreDrawn() throws {
+    let folder = try folder()
+    let exported = "\(folder.path)/tiny.safetensors"
+    let trainer = try tinyTrainer(folder) {
+      $0.maxSteps = 2
+      $0.export = exported
+      $0.sampleEvery = 2
+      $0.dtype = .bf16
+    }
+    try trainer.run { false }
+    let sheet = try RGBImage(png: [UInt8](#require(FileManager.default.contents(atPath: "\(folder.path)/run/grid-2.png"))))
+    #expect(sheet.width == 8 * 18 + 2 && sheet.height == 2 * 18 + 2)
+    let started = try tinyTrainer(folder, run: "second") { $0.initialWeights = exported }
+    for ((name, wanted), (_, found)) in zip(trainer.average.parameters, started.network.parameters) {
+      for (a, b) in zip(try wanted.floats(), try found.floats()) {
+        #expect(abs(a - b) <= abs(a) / 256, "\(name)")
+      }
+    }
+    let wrong = #expect(throws: TrainingError.self) {
+      try tinyTrainer(folder, run: "third", network: tinyNetwork(superResolution: true, levels: true)) { $0.initialWeights = exported }
+    }
+    #expect(wrong?.message.contains("aug_embed") == true)
+  }
+
+  @Test func superResolutionTrainsOnWindowsAndShowsItsInput() throws {
+    let folder = try folder()
+    var recipe = Recipe(batch: 2)
+    recipe.crop = 8
+    let trainer = try tinyTrainer(
+      folder, setting: tinySuperResolution(lowRes: .blur(sigma: 0.4...0.6, probability: 0.5)), network: tinyNetwork(superResolution: true),
+      recipe: recipe
+    ) {
+      $0.maxSteps = 2
+      $0.sampleEvery = 2
+    }
+    try trainer.run { false }
+    let sheet = try RGBImage(png: [UInt8](#require(FileManager.default.contents(atPath: "\(folder.path)/run/grid-2.png"))))
+    #expect(sheet.width == 9 * 18 + 2 && sheet.height == 2 * 18 + 2)
+  }
+}
