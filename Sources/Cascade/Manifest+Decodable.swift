@@ -27,9 +27,20 @@ extension Manifest: Decodable {
     do {
       return (try JSONDecoder().decode(Manifest.self, from: bytes), bytes)
     } catch let error as DecodingError {
-      throw CascadeError(.manifest, "\(path): \(text(of: error))")
+      throw CascadeError(.manifest, "\(path): \(syntaxError(bytes) ?? text(of: error))")
     } catch {
       throw CascadeError(.manifest, "\(path): \(error)")
+    }
+  }
+
+  /// What is wrong with bytes that are no JSON; the decoder does not say where.
+  private static func syntaxError(_ bytes: Data) -> String? {
+    do {
+      _ = try JSONSerialization.jsonObject(with: bytes)
+      return nil
+    } catch {
+      let detail = (error as NSError).userInfo["NSDebugDescription"] as? String
+      return "not valid JSON: \(detail ?? error.localizedDescription)"
     }
   }
 
@@ -40,8 +51,7 @@ extension Manifest: Decodable {
     case .valueNotFound(_, let context): return at(context.codingPath, "is null but needs a value")
     case .typeMismatch(let type, let context): return at(context.codingPath, "has the wrong type; it must be \(name(of: type))")
     case .dataCorrupted(let context):
-      let cause = context.underlyingError.map { " (\($0.localizedDescription))" } ?? ""
-      return at(context.codingPath, context.debugDescription + cause)
+      return at(context.codingPath, context.debugDescription)
     @unknown default: return "\(error)"
     }
   }

@@ -27,9 +27,13 @@ extension KeyedDecodingContainer {
 
   /// A number within a range.
   func number(_ range: ClosedRange<Int>, forKey key: Key) throws -> Int {
-    let value = try decode(Int.self, forKey: key)
-    guard range.contains(value) else { throw problem(key, "\(value) is not in \(range.lowerBound) to \(range.upperBound)") }
-    return value
+    // Read as Double first: the decoder's own error for 1.5 or 1e30 says neither where nor what it is.
+    let value = try decode(Double.self, forKey: key)
+    guard let whole = Int(exactly: value), range.contains(whole) else {
+      let shown = Int(exactly: value).map { String($0) } ?? String(value)
+      throw problem(key, "\(shown) is not a whole number from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return whole
   }
 
   func number(_ range: ClosedRange<Double>, forKey key: Key) throws -> Double {
