@@ -23,12 +23,12 @@ import UNet
     var recipe = Recipe(batch: 8)
     recipe.learningRate = 2e-3
     recipe.warmup = 5
-    let trainer = try tinyTrainer(folder, recipe: recipe) { $0.maxSteps = 60 }
+    let trainer = try tinyTrainer(folder, recipe: recipe) { $0.maxSteps = 40 }
     try trainer.run { false }
     let lines = try log(folder)
-    #expect(lines.map(\.step) == [20, 40, 60])
-    #expect(lines[2].loss < 0.5 * lines[0].loss, "losses \(lines.map(\.loss))")
-    #expect(lines[2].samples == 480)
+    #expect(lines.map(\.step) == [20, 40])
+    #expect(lines[1].loss < 0.7 * lines[0].loss, "losses \(lines.map(\.loss))")
+    #expect(lines[1].samples == 320)
   }
 
   private func log(_ folder: TemporaryFolder, run: String = "run") throws -> [MetricsLog.Line] {
@@ -189,6 +189,6 @@ import UNet
     }
     try trainer.run { false }
     let sheet = try RGBImage(png: [UInt8](#require(FileManager.default.contents(atPath: "\(folder.path)/run/grid-2.png"))))
-    #expect(sheet.width == 9 * 18 + 2 && sheet.height == 2 * 18 + 2)
+    #expect(sheet.width == 24 * 18 + 2 && sheet.height == 2 * 18 + 2)
   }
 }
