@@ -6,75 +6,86 @@ enum Admission {
   static let maxKeyBytes = 200
 
   static func samples(of runs: [SampleRun], labels: [String], limit: UInt32) throws(Refusal) -> [SampleSeed] {
-    let total = runs.reduce(UInt64(0)) { $0 + UInt64($1.count) }
+    var chosen: [(run: SampleRun, labels: Range<UInt32>)] = []
+    for run in runs { chosen.append((run, try Self.labels(run.label, in: labels))) }
+    let total = chosen.reduce(UInt64(0)) { $0 + UInt64($1.run.count) * UInt64($1.labels.count) }
     guard total > 0 else { throw Refusal(.invalid, "the job asks for no samples; ask for at least one") }
     guard total <= UInt64(limit) else {
       throw Refusal(.invalid, "the job asks for \(total) samples; a job may have \(limit): submit several jobs")
     }
     var samples: [SampleSeed] = []
     samples.reserveCapacity(Int(total))
-    for run in runs {
-      let label = try label(run.label, in: labels)
-      for offset in 0..<UInt64(run.count) {
-        samples.append(SampleSeed(label: label, seed: run.seed &+ offset))
+    for (run, labels) in chosen {
+      for label in labels {
+        for offset in 0..<UInt64(run.count) {
+          samples.append(SampleSeed(label: label, seed: run.seed &+ offset))
+        }
       }
     }
     return samples
   }
 
-  /// A label by its name or its number.
-  private static func label(_ text: String, in labels: [String]) throws(Refusal) -> UInt32 {
-    if let index = labels.firstIndex(of: text) { return UInt32(index) }
-    if let number = UInt32(text), number < labels.count { return number }
+  /// A label by its name or its number, or `all` of them, unless that is a label's name.
+  private static func labels(_ text: String, in labels: [String]) throws(Refusal) -> Range<UInt32> {
+    if let index = labels.firstIndex(of: text) { return UInt32(index)..<UInt32(index) + 1 }
+    if text == "all" { return 0..<UInt32(labels.count) }
+    if let number = UInt32(text), number < labels.count { return number..<number + 1 }
     let shown = labels.prefix(40).joined(separator: ", ") + (labels.count > 40 ? ", …" : "")
-    throw Refusal(.invalid, "no label '\(clip(text, 100))'; labels are \(shown), or 0…\(labels.count - 1)")
+    throw Refusal(.invalid, "no label '\(clip(text, 100))'; labels are \(shown), or 0…\(labels.count - 1), or all")
   }
 
-  /// Options of every stage in order, nothing absent.
+  /// Options of every stage in order, nothing absent. Those asked for under an empty name are every stage's, where it takes them; those that
+  /// name a stage come on top.
   static func options(_ asked: [StageOptions], truncated: Bool, for pipeline: PipelineInfo) throws(Refusal) -> [StageOptions] {
     var resolved = pipeline.stages.map { stage in
       StageOptions(
         stage: stage.name, steps: stage.defaultSteps, sampler: stage.defaultSampler, eta: 0, aug: stage.takesAug ? stage.defaultAug : 0)
     }
     var seen: Set<String> = []
-    for option in asked {
-      guard let index = pipeline.stages.firstIndex(where: { $0.name == option.stage }) else {
+    for option in asked.filter({ $0.stage.isEmpty }) + asked.filter({ !$0.stage.isEmpty }) {
+      let indices = pipeline.stages.indices.filter { option.stage.isEmpty || pipeline.stages[$0].name == option.stage }
+      guard !indices.isEmpty else {
         let stages = pipeline.stages.map(\.name).joined(separator: ", ")
         throw Refusal(.invalid, "pipeline \(pipeline.name) has no stage '\(clip(option.stage, 100))'; its stages are \(stages)")
       }
-      let stage = pipeline.stages[index]
-      guard seen.insert(stage.name).inserted else { throw Refusal(.invalid, "stage \(stage.name): its options were given twice") }
-      if let steps = option.steps {
-        guard steps >= 1, steps <= stage.trainSteps else {
-          throw Refusal(.invalid, "stage \(stage.name): \(steps) steps are not in 1…\(stage.trainSteps)")
-        }
-        resolved[index].steps = steps
+      guard seen.insert(option.stage).inserted else {
+        throw Refusal(.invalid, "options of \(option.stage.isEmpty ? "every stage" : "stage \(option.stage)") were given twice")
       }
-      if let sampler = option.sampler {
-        guard samplers.contains(sampler) || sampler == stage.defaultSampler else {
-          let known = samplers.sorted().joined(separator: ", ")
-          throw Refusal(.invalid, "stage \(stage.name): no sampler '\(clip(sampler, 100))'; samplers are \(known)")
-        }
-        resolved[index].sampler = sampler
-      }
-      if let eta = option.eta {
-        guard eta >= 0, eta <= 1 else { throw Refusal(.invalid, "stage \(stage.name): eta \(eta) is not in 0…1") }
-        resolved[index].eta = eta
-      }
-      if let aug = option.aug {
-        guard stage.takesAug || aug == 0 else {
-          throw Refusal(.invalid, "stage \(stage.name) takes no conditioning-augmentation level; leave it out")
-        }
-        guard aug <= stage.trainSteps else {
-          throw Refusal(.invalid, "stage \(stage.name): augmentation level \(aug) is not in 0…\(stage.trainSteps)")
-        }
-        resolved[index].aug = aug
-      }
+      for index in indices { try apply(option, to: &resolved[index], of: pipeline.stages[index]) }
     }
     if truncated, pipeline.stages.count < 2 || !pipeline.stages[1].takesAug {
       throw Refusal(.invalid, "pipeline \(pipeline.name): its second stage takes no augmentation level, so the first cannot be truncated")
     }
     return resolved
+  }
+
+  private static func apply(_ option: StageOptions, to resolved: inout StageOptions, of stage: StageInfo) throws(Refusal) {
+    if let steps = option.steps {
+      guard steps >= 1, steps <= stage.trainSteps else {
+        throw Refusal(.invalid, "stage \(stage.name): \(steps) steps are not in 1…\(stage.trainSteps)")
+      }
+      resolved.steps = steps
+    }
+    if let sampler = option.sampler {
+      guard samplers.contains(sampler) || sampler == stage.defaultSampler else {
+        let known = samplers.sorted().joined(separator: ", ")
+        throw Refusal(.invalid, "stage \(stage.name): no sampler '\(clip(sampler, 100))'; samplers are \(known)")
+      }
+      resolved.sampler = sampler
+    }
+    if let eta = option.eta {
+      guard eta >= 0, eta <= 1 else { throw Refusal(.invalid, "stage \(stage.name): eta \(eta) is not in 0…1") }
+      resolved.eta = eta
+    }
+    if let aug = option.aug, stage.takesAug || !option.stage.isEmpty {
+      guard stage.takesAug || aug == 0 else {
+        throw Refusal(.invalid, "stage \(stage.name) takes no conditioning-augmentation level; leave it out")
+      }
+      guard aug <= stage.trainSteps else {
+        throw Refusal(.invalid, "stage \(stage.name): augmentation level \(aug) is not in 0…\(stage.trainSteps)")
+      }
+      resolved.aug = aug
+    }
   }
 }
 

@@ -4,7 +4,8 @@ import SystemPackage
 
 /// A program that is kept running: started, its output passed on line by line, started again when it ends.
 actor ChildProcess {
-  let command: Command
+  nonisolated let name: String
+  private var command: Command
   /// The program that ties the child to this process's life; see `runAsChild`.
   private let runner: String
   private let log: @Sendable (String) -> Void
@@ -12,7 +13,8 @@ actor ChildProcess {
   private var supervisor: Task<Void, Never>?
   private var current: Running?
   private var isStopping = false
-  private var isReady = false
+  /// What the program said when it was ready; `nil`: it isn't.
+  private var readyLine: String?
   private var failure: FleetError?
   private var readyWaiters: [CheckedContinuation<Void, Never>] = []
 
@@ -22,6 +24,7 @@ actor ChildProcess {
   }
 
   init(_ command: Command, runner: String, log: @escaping @Sendable (String) -> Void) {
+    self.name = command.name
     self.command = command
     self.runner = runner
     self.log = log
@@ -35,12 +38,17 @@ actor ChildProcess {
     supervisor = Task { await supervise() }
   }
 
-  /// Returns once the program has printed its ready line.
-  func waitUntilReady() async throws(FleetError) {
-    if !isReady, failure == nil, !isStopping { await withCheckedContinuation { readyWaiters.append($0) } }
+  /// Returns once the program has printed its ready line, with that line.
+  @discardableResult
+  func waitUntilReady() async throws(FleetError) -> String {
+    if readyLine == nil, failure == nil, !isStopping { await withCheckedContinuation { readyWaiters.append($0) } }
     if let failure { throw failure }
-    if !isReady { throw FleetError(.stopped, "the fleet was stopped before \(command.name) was ready") }
+    guard let readyLine else { throw FleetError(.stopped, "the fleet was stopped before \(name) was ready") }
+    return readyLine
   }
+
+  /// With which its next life begins.
+  func setArguments(_ arguments: [String]) { command.arguments = arguments }
 
   /// Ends it for good: SIGTERM, and SIGKILL if that hasn't helped after `grace`.
   func stop(grace: Duration) async {
@@ -50,7 +58,7 @@ actor ChildProcess {
     current?.signal(.terminate)
     let killer = Task {
       try await Task.sleep(for: grace)
-      log("\(command.name): still there after \(grace.components.seconds) s: killed")
+      log("\(name): still there after \(grace.components.seconds) s: killed")
       // Ends the pause before a restart, or the program.
       supervisor.cancel()
     }
@@ -63,20 +71,20 @@ actor ChildProcess {
   private func supervise() async {
     while !isStopping {
       let started = ContinuousClock.now
-      isReady = false
+      readyLine = nil
       let end: RestartPolicy.End
       do {
         end = try await run()
       } catch {
-        if !isStopping { fail(FleetError(.failed, "\(command.name): cannot run \(command.executable): \(error)")) }
+        if !isStopping { fail(FleetError(.failed, "\(name): cannot run \(command.executable): \(error)")) }
         return
       }
       if isStopping { return }
-      switch policy.ended(end, wasReady: isReady, after: .now - started) {
+      switch policy.ended(end, wasReady: readyLine != nil, after: .now - started) {
       case .giveUp:
-        return fail(FleetError(.failed, "\(command.name) ended before it was ready: \(end.text); its last words are above"))
+        return fail(FleetError(.failed, "\(name) ended before it was ready: \(end.text); its last words are above"))
       case .restart(let pause):
-        log("\(command.name): \(end.text); starts again in \(pause.components.seconds) s")
+        log("\(name): \(end.text); starts again in \(pause.components.seconds) s")
         try? await Task.sleep(for: pause)
       }
     }
@@ -112,9 +120,9 @@ actor ChildProcess {
   private func ended() { current = nil }
 
   private func said(_ line: String) {
-    log("\(command.name) | \(line)")
-    if !isReady, line == "ready" || line.hasPrefix("ready ") {
-      isReady = true
+    log("\(name) | \(line)")
+    if readyLine == nil, line.hasPrefix("ready ") {
+      readyLine = line
       resumeWaiters()
     }
   }

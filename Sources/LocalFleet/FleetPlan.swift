@@ -20,8 +20,10 @@ package struct FleetPlan: Hashable, Sendable {
 
   /// The folder that holds `weir`, `weir-broker` and `weir-worker`.
   package var executables: String
-  /// The broker's public endpoint.
+  /// The broker's public endpoint; port 0 or `*` takes any free one.
   package var bind: String
+  /// Lets the broker listen where other machines can reach it, without encryption.
+  package var isInsecureAllowed: Bool
   /// The broker's folder.
   package var data: String
   package var engine: Engine
@@ -32,10 +34,12 @@ package struct FleetPlan: Hashable, Sendable {
   package var threads: Int
 
   package init(
-    executables: String, bind: String, data: String, engine: Engine, workers: [StageWorkers], slots: Int? = nil, threads: Int = 1
+    executables: String, bind: String, data: String, engine: Engine, workers: [StageWorkers], slots: Int? = nil, threads: Int = 1,
+    isInsecureAllowed: Bool = false
   ) {
     self.executables = executables
     self.bind = bind
+    self.isInsecureAllowed = isInsecureAllowed
     self.data = data
     self.engine = engine
     self.workers = workers
@@ -48,21 +52,33 @@ package struct FleetPlan: Hashable, Sendable {
 
   package var workerCount: Int { workers.reduce(0) { $0 + $1.count } }
 
-  var broker: Command {
-    Command(name: "broker", executable: "\(executables)/weir-broker", arguments: ["--bind", bind, "--data", data])
+  /// - Parameter workers: where workers connect; `nil`: the broker's default.
+  func broker(at endpoint: String, workers: String? = nil) -> Command {
+    var arguments = ["--bind", endpoint, "--data", data]
+    if let workers { arguments += ["--bind-workers", workers] }
+    if isInsecureAllowed { arguments.append("--insecure") }
+    return Command(name: "broker", executable: brokerExecutable, arguments: arguments)
   }
 
-  var workerCommands: [Command] {
+  /// A field of a ready line, `ready clients=ENDPOINT workers=ENDPOINT`.
+  static func field(_ name: String, of readyLine: String) -> String? {
+    readyLine.split(separator: " ").first { $0.hasPrefix("\(name)=") }.map { String($0.dropFirst(name.utf8.count + 1)) }
+  }
+
+  var brokerExecutable: String { "\(executables)/weir-broker" }
+  var workerExecutable: String { "\(executables)/weir-worker" }
+
+  func workerCommands(broker: String) -> [Command] {
     workers.flatMap { workers in
       (0..<workers.count).map { index in
         let name = "\(workers.stage)-\(index + 1)"
-        var arguments = ["--stage", workers.stage, "--broker", bind, "--name", name, "--threads", "\(threads)"]
+        var arguments = ["--stage", workers.stage, "--broker", broker, "--name", name, "--threads", "\(threads)"]
         switch engine {
         case .cascade(let pipeline): arguments += ["--pipeline", pipeline]
         case .synthetic(let stepMilliseconds): arguments += ["--engine", "synthetic", "--step-ms", "\(stepMilliseconds)"]
         }
         if let slots { arguments += ["--slots", "\(slots)"] }
-        return Command(name: name, executable: "\(executables)/weir-worker", arguments: arguments)
+        return Command(name: name, executable: workerExecutable, arguments: arguments)
       }
     }
   }

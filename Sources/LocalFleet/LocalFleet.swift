@@ -3,8 +3,10 @@ import Foundation
 /// A broker and its workers as processes of this machine, kept running until `stop`. They end with this process, too.
 package actor LocalFleet {
   package let plan: FleetPlan
+  private let runner: String
+  private let log: @Sendable (String) -> Void
   private let broker: ChildProcess
-  private let workers: [ChildProcess]
+  private var workers: [ChildProcess] = []
   /// `stop` was called, or `start` failed.
   package private(set) var isStopping = false
 
@@ -14,23 +16,33 @@ package actor LocalFleet {
   /// - Parameter log: Gets the processes' output, line by line, marked with their names.
   package init(_ plan: FleetPlan, log: @escaping @Sendable (String) -> Void) throws(FleetError) {
     self.plan = plan
-    let runner = "\(plan.executables)/weir"
-    for program in [runner, plan.broker.executable] + plan.workerCommands.map(\.executable) {
+    self.log = log
+    runner = "\(plan.executables)/weir"
+    for program in [runner, plan.brokerExecutable, plan.workerExecutable] {
       guard FileManager.default.isExecutableFile(atPath: program) else {
         throw FleetError(.missing, "'\(program)' is missing: the programs weir, weir-broker and weir-worker belong into one folder")
       }
     }
-    broker = ChildProcess(plan.broker, runner: runner, log: log)
-    workers = plan.workerCommands.map { ChildProcess($0, runner: runner, log: log) }
+    broker = ChildProcess(plan.broker(at: plan.bind), runner: runner, log: log)
   }
 
   /// Starts the broker, then the workers. Returns when the broker has welcomed them all; if one can't start, all are stopped.
-  package func start() async throws(FleetError) {
+  ///
+  /// - Returns: The broker's endpoint, with its real port.
+  @discardableResult
+  package func start() async throws(FleetError) -> String {
     do throws(FleetError) {
       await broker.start()
-      try await broker.waitUntilReady()
+      let readyLine = try await broker.waitUntilReady()
+      let endpoint = FleetPlan.field("clients", of: readyLine) ?? plan.bind
+      // Started again, it has to be found where it was.
+      await broker.setArguments(plan.broker(at: endpoint, workers: FleetPlan.field("workers", of: readyLine)).arguments)
+      // A stop may have come meanwhile.
+      if !isStopping { workers = plan.workerCommands(broker: endpoint).map { ChildProcess($0, runner: runner, log: log) } }
       for worker in workers { await worker.start() }
       for worker in workers { try await worker.waitUntilReady() }
+      if isStopping { throw FleetError(.stopped, "the fleet was stopped before it was ready") }
+      return endpoint
     } catch {
       await stop()
       throw error
@@ -50,7 +62,7 @@ package actor LocalFleet {
   package var pids: [String: Int32] {
     get async {
       var pids: [String: Int32] = [:]
-      for child in [broker] + workers { pids[child.command.name] = await child.pid }
+      for child in [broker] + workers { pids[child.name] = await child.pid }
       return pids
     }
   }

@@ -97,6 +97,7 @@ public struct PipelineInfo: Hashable, Sendable {
 }
 
 public struct StageOptions: Hashable, Sendable {
+  /// Empty: every stage that takes them; options that name a stage come on top.
   public var stage: String
   public var steps: UInt32?
   public var sampler: String?
@@ -114,6 +115,7 @@ public struct StageOptions: Hashable, Sendable {
 
 /// `count` samples of one label with the seeds `seed`, `seed + 1`, … (modulo 2⁶⁴).
 public struct SampleRun: Hashable, Sendable {
+  /// A name, a number as text, or `all`: this run for each label.
   public var label: String
   public var seed: UInt64
   public var count: UInt32

@@ -56,7 +56,8 @@ package enum JSONLines {
     var submittedMs: UInt64
     var finishedMs: UInt64?
     var stages: [Stage]
-    var options: [Options]
+    /// As resolved; not in progress events.
+    var options: [Options]?
     /// The first 1,000 samples; only where one job was asked for.
     var details: [Sample]?
   }
@@ -116,7 +117,9 @@ extension JSONLines.Job {
           stage: $0.stage, queued: $0.queued, running: $0.running, done: $0.done, failed: $0.failed, stepsDone: $0.stepsDone,
           stepsTotal: $0.stepsTotal)
       },
-      options: status.options.map { Options(stage: $0.stage, steps: $0.steps, sampler: $0.sampler, eta: $0.eta, aug: $0.aug) },
+      options: status.options.isEmpty
+        ? nil
+        : status.options.map { Options(stage: $0.stage, steps: $0.steps, sampler: $0.sampler, eta: $0.eta, aug: $0.aug) },
       details: withDetails && !status.details.isEmpty
         ? status.details.map {
           Sample(

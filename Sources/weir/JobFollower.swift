@@ -25,10 +25,14 @@ struct JobFollower {
   /// - Returns: The job's final state.
   mutating func run() async throws -> JobStatus {
     var last: JobStatus?
+    var lookedAt: UInt32 = 0
     for try await status in client.watch(job) {
       last = status
       try reporter.progress(status)
-      try await save(listed(in: status), of: status)
+      if folder != nil, status.finishedSamples > lookedAt, let full = try await withSamples(status) {
+        lookedAt = full.finishedSamples
+        try await save(listed(in: full), of: full)
+      }
     }
     // A stream whose task was cancelled ends without an error.
     try Task.checkCancellation()
@@ -51,6 +55,19 @@ struct JobFollower {
       reporter.note("contact sheet: \(try folder.saveContactSheet(content.images, columns: content.columns))")
     }
     return saved.count
+  }
+
+  /// Events between the first and the last come without samples and options: these have to be asked for.
+  ///
+  /// - Returns: `nil` if the broker doesn't answer, which is for the watch to judge.
+  private func withSamples(_ status: JobStatus) async throws -> JobStatus? {
+    if !status.details.isEmpty { return status }
+    do throws(ClientError) {
+      return try await client.status(of: job)
+    } catch {
+      guard error.code == .unreachable else { throw error }
+      return nil
+    }
   }
 
   private func listed(in status: JobStatus) -> [UInt32] {

@@ -12,6 +12,8 @@ struct JobReporter {
   private let mode: Mode
   private let started = ContinuousClock.now
   private var lastShown: ContinuousClock.Instant?
+  /// What the bars show, and how many lines they have.
+  private var painted: JobStatus?
   private var shownLines = 0
   private var lastSettled: UInt64?
 
@@ -62,12 +64,13 @@ struct JobReporter {
     above { Output.error(printable(text)) }
   }
 
-  /// Prints above the bars, which are painted again with the next progress.
+  /// Prints above the bars.
   private mutating func above(_ print: () -> Void) {
-    if shownLines > 0 { Output.write("\u{1B}[\(shownLines)A\r\u{1B}[J", STDERR_FILENO) }
+    guard case .bars(let terminal) = mode, let painted else { return print() }
+    Output.write("\u{1B}[\(shownLines)A\r\u{1B}[J", STDERR_FILENO)
     shownLines = 0
-    lastShown = nil
     print()
+    paint(painted, on: terminal)
   }
 
   private mutating func paint(_ status: JobStatus, on terminal: Terminal) {
@@ -76,6 +79,7 @@ struct JobReporter {
     let up = shownLines > 0 ? "\u{1B}[\(shownLines)A\r" : ""
     Output.write(up + lines.map { $0 + "\u{1B}[K\n" }.joined() + "\u{1B}[J", STDERR_FILENO)
     shownLines = lines.count
+    painted = status
   }
 
   private func seconds(at now: ContinuousClock.Instant) -> Int { Int((now - started).components.seconds) }

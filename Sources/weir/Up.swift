@@ -23,6 +23,9 @@ struct Up: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The broker's endpoint; default: $WEIR_BROKER or tcp://127.0.0.1:7710.", valueName: "endpoint"))
   var bind: String?
 
+  @Flag(help: "Let the broker listen where other machines can reach it, without encryption or keys.")
+  var insecure = false
+
   enum EngineKind: String, ExpressibleByArgument, CaseIterable { case cascade, synthetic }
 
   @Option(help: "What computes: the pipeline's networks, or a hash chain to try a fleet without them.")
@@ -74,11 +77,11 @@ struct Up: AsyncParsableCommand {
       }
     }
     do {
-      try await fleet.start()
+      let endpoint = try await fleet.start()
+      Output.line("ready broker=\(endpoint) workers=\(plan.workerCount)")
     } catch {
       if error.code != .stopped { throw Failure(error.message) }
     }
-    if await !fleet.isStopping { Output.line("ready broker=\(plan.bind) workers=\(plan.workerCount)") }
     await stopping.value
   }
 
@@ -104,7 +107,8 @@ struct Up: AsyncParsableCommand {
       executables: URL(fileURLWithPath: program).deletingLastPathComponent().path,
       bind: bind ?? environment["WEIR_BROKER"] ?? BrokerOptions.defaultBroker, data: data ?? Self.defaultData(environment), engine: engine,
       workers: counts, slots: slots,
-      threads: threads ?? FleetPlan.threads(cores: ProcessInfo.processInfo.activeProcessorCount, workers: workerCount))
+      threads: threads ?? FleetPlan.threads(cores: ProcessInfo.processInfo.activeProcessorCount, workers: workerCount),
+      isInsecureAllowed: insecure)
   }
 
   private static func defaultData(_ environment: [String: String]) -> String {

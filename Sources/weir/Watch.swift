@@ -37,7 +37,7 @@ struct Watch: AsyncParsableCommand {
       status = try await follower.run()
     } catch  where Task.isCancelled {
       let out = folder.map { " --out \($0.path)" } ?? ""
-      follower.reporter.note("\nthe job goes on: 'weir watch \(job)\(out)' waits for it again, 'weir cancel \(job)' stops it")
+      follower.reporter.note("the job goes on: 'weir watch \(job)\(out)' waits for it again, 'weir cancel \(job)' stops it")
       throw error
     }
     switch status.state {

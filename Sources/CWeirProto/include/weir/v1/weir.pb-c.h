@@ -315,6 +315,9 @@ typedef enum {
 struct  Weir__V1__StageOptions
 {
   ProtobufCMessage base;
+  /*
+   * empty: every stage that takes them; options that name a stage come on top
+   */
   char *stage;
   /*
    * 0: the default
@@ -345,7 +348,7 @@ struct  Weir__V1__SampleRun
 {
   ProtobufCMessage base;
   /*
-   * a name, or a number as text
+   * a name, a number as text, or "all": this run for each label
    */
   char *label;
   uint64_t seed;
