@@ -79,7 +79,7 @@ var targets: [Target] = [
   tool("weir", ["Client", "LocalFleet", "Images", "Wire", "Digests"]),
   tool("weir-broker", ["Broker", logging, lifecycle, signals]),
   tool("weir-worker", ["Worker", logging, lifecycle, signals]),
-  tool("weir-lab", ["Training", "Cascade", "UNet", "Diffusion", "Tensors", "Images"]),
+  tool("weir-lab", ["Training", "Cascade", "UNet", "Diffusion", "Tensors", "Images", "Digests"]),
   tests("ZeroMQ"),
   tests("Wire", ["ZeroMQ", "Digests", "CWeirProto", "CProtobufC"]),
   tests("Images"),
@@ -87,14 +87,15 @@ var targets: [Target] = [
   tests("Diffusion"),
   tests("UNet", ["Tensors"], resources: [.copy("Goldens")]),
   tests("Cascade", ["UNet", "Diffusion", "Tensors", "Digests"]),
-  tests("Broker", ["Wire", "ZeroMQ", "Digests", logging, heap]),
+  tests("Broker", ["Wire", "ZeroMQ", "Digests", logging, heap, grdb]),
   tests("Worker", ["Wire", "ZeroMQ"]),
   tests("Client", ["Wire", "ZeroMQ", "LocalFleet", "weir"]),
   tests("Training", ["Cascade", "UNet", "Diffusion", "Tensors", "Images"]),
   .testTarget(
     name: "FleetTests",
     dependencies: [
-      "Client", "LocalFleet", "Images", "Wire", "ZeroMQ", "weir", "weir-broker", "weir-worker", "weir-lab", subprocess,
+      "Client", "Images", "Wire", "ZeroMQ", "Digests", "Worker", "Cascade", "UNet", "Diffusion", "Tensors", "weir", "weir-broker",
+      "weir-worker", "weir-lab", subprocess, system,
     ],
     swiftSettings: swiftSettings),
 ]

@@ -7,8 +7,12 @@ import UNet
 struct TinyPipeline {
   let directory: String
 
-  /// Made once, for tests that only read it.
-  static let shared = Result { try TinyPipeline() }
+  /// Made once, for tests that only read it; removed when the process ends.
+  static let shared: Result<TinyPipeline, any Error> = Result {
+    let made = try TinyPipeline()
+    atexit { try? TinyPipeline.shared.get().remove() }
+    return made
+  }
 
   init() throws {
     directory = FileManager.default.temporaryDirectory.appendingPathComponent("weir-cascade-\(UUID().uuidString)").path

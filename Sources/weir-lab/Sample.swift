@@ -1,0 +1,187 @@
+import ArgumentParser
+import Cascade
+import Diffusion
+import Digests
+import Foundation
+import Images
+import Tensors
+
+struct Sample: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Draw images one after the other, without a broker: the reference for every fleet.",
+    discussion: """
+      Writes OUT/<label>-s<seed>.png. A fleet's image of the same label, seed and options, drawn in the same numerics class, is the same file.
+      """)
+
+  @Option(help: "The pipeline's folder, with its cascade.json and weights.")
+  var pipeline: String
+
+  @Option(help: ArgumentHelp("A label's name or number, a list a,b,c of them, or all.", valueName: "name"))
+  var label: String
+
+  @Option(help: "Seed of the first image of each label.")
+  var seed: UInt64
+
+  @Option(help: "Images of each label, with the seeds SEED, SEED + 1, …")
+  var count: UInt32 = 1
+
+  @Option(help: "Folder for the images; it is made if it is not there.")
+  var out: String
+
+  @Option(help: ArgumentHelp("Sampler steps: base32=20,sr64=15.", valueName: "stage=n,…"))
+  var steps: [String] = []
+
+  @Option(help: ArgumentHelp("ddpm, ddim or dpm++2m: for every stage, or sr64=ddim,…", valueName: "name"))
+  var sampler: [String] = []
+
+  @Option(help: ArgumentHelp("Noise of DDIM, 0 to 1: for every stage, or sr64=0.5,…", valueName: "x"))
+  var eta: [String] = []
+
+  @Option(help: ArgumentHelp("Level s of the noise added to a stage's input: sr64=100.", valueName: "stage=s,…"))
+  var aug: [String] = []
+
+  @Flag(help: "Stop the first stage at the second's level s instead of noising its output.")
+  var truncated = false
+
+  @Option(help: "Processor threads.")
+  var threads: Int?
+
+  @Option(help: "cpu or cuda:N.")
+  var device = "cpu"
+
+  @Option(help: "f32 or bf16, for every stage; as the manifest says unless given.")
+  var dtype: String?
+
+  @Flag(help: "One JSON object on standard output, at the end.")
+  var json = false
+
+  func validate() throws {
+    guard count >= 1 else { throw ValidationError("--count \(count): at least 1") }
+    guard dtype == nil || precision != nil else { throw ValidationError("--dtype \(dtype ?? ""): give f32 or bf16") }
+    guard (1...1024).contains(threads ?? 1) else { throw ValidationError("--threads \(threads ?? 1): give 1 to 1024") }
+  }
+
+  private var precision: DType? { [DType.f32, .bf16].first { $0.rawValue == dtype } }
+
+  func run() throws {
+    let manifest = try Manifest.load(pipeline)
+    let (labels, options) = try request(manifest)
+    if let threads { try Torch.setThreads(threads) }
+    try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
+    let pipeline = try Pipeline.load(pipeline)
+    let sampler = try SerialSampler(pipeline, device: Device(device), dtype: precision)
+    let showsSteps = isatty(FileHandle.standardError.fileDescriptor) != 0
+
+    var report = Report(
+      pipeline: manifest.name, digest: hex(pipeline.digest), numerics: sampler.numerics, threads: Torch.threads, images: [])
+    let total = labels.count * Int(count)
+    for label in labels {
+      for offset in 0..<UInt64(count) {
+        let seed = seed &+ offset
+        let name = manifest.labels[label]
+        let start = ContinuousClock.now
+        let sample = try sampler.sample(label: label, seed: seed, options: options) { stage, step, steps in
+          if showsSteps {
+            note("\r\u{1B}[K\(name) seed \(seed): \(manifest.stages[stage].name) \(step)/\(steps)")
+          }
+        }
+        let seconds = (ContinuousClock.now - start) / .seconds(1)
+        let file = "\(out)/\(name)-s\(seed).png"
+        try Data(png(sample.image, label: name, seed: seed, options: options, sampler)).write(
+          to: URL(fileURLWithPath: file), options: .atomic)
+        report.images.append(
+          Report.Image(
+            label: name, seed: seed, file: file, digest: sample.image.values.withUnsafeBytes { hex(sha256($0)) }, seconds: seconds,
+            stageSeconds: Dictionary(uniqueKeysWithValues: zip(manifest.stages.map(\.name), sample.stageSeconds))))
+        let time = String(format: "%.2f s", seconds)
+        note("\(showsSteps ? "\r\u{1B}[K" : "")\(report.images.count)/\(total) \(file) \(time)\n")
+      }
+    }
+    guard json else { return }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    print(String(decoding: try encoder.encode(report), as: UTF8.self))
+  }
+
+  /// What the flags ask for; a wrong one is a usage error.
+  private func request(_ manifest: Manifest) throws -> (labels: [Int], options: SamplingOptions) {
+    do throws(CascadeError) {
+      var labels = Array(manifest.labels.indices)
+      if label != "all" {
+        labels = []
+        for name in label.split(separator: ",", omittingEmptySubsequences: false) { labels.append(try manifest.label(String(name))) }
+      }
+      return (labels, try SamplingOptions(manifest, overrides: try overrides(manifest), truncated: truncated))
+    } catch {
+      throw ValidationError(error.message)
+    }
+  }
+
+  private func png(_ image: NamedArray, label: String, seed: UInt64, options: SamplingOptions, _ sampler: SerialSampler) throws -> [UInt8] {
+    let manifest = sampler.pipeline.manifest
+    let stages = zip(manifest.stages, options.stages).map {
+      StageText(stage: $0.name, sampler: $1.kind.rawValue, steps: $1.steps, eta: $1.eta, aug: $1.aug)
+    }
+    return try RGBImage(chw: image.values, width: image.shape[2], height: image.shape[1]).png(
+      text: imageMetadata(
+        label: label, seed: seed, pipeline: manifest.name, digest: hex(sampler.pipeline.digest), stages: stages,
+        truncated: options.truncated, numerics: sampler.numerics))
+  }
+
+  /// The sampler flags, a stage at a time.
+  private func overrides(_ manifest: Manifest) throws(CascadeError) -> [StageOverride] {
+    let names = manifest.stages.map(\.name)
+    let steps = try StageValues("--steps", steps, stages: nil) { Int($0) }
+    let samplers = try StageValues("--sampler", sampler, stages: names) { $0 }
+    let etas = try StageValues("--eta", eta, stages: names) { Double($0) }
+    let augs = try StageValues("--aug", aug, stages: nil) { Int($0) }
+    let given = Set(steps.values.keys).union(samplers.values.keys).union(etas.values.keys).union(augs.values.keys)
+    return given.sorted().map {
+      StageOverride(stage: $0, steps: steps.values[$0], sampler: samplers.values[$0], eta: etas.values[$0], aug: augs.values[$0])
+    }
+  }
+
+  private struct Report: Encodable {
+    struct Image: Encodable {
+      let label: String
+      let seed: UInt64
+      let file: String
+      /// SHA-256 of the last stage's f32 output, before it becomes 8-bit.
+      let digest: String
+      let seconds: Double
+      let stageSeconds: [String: Double]
+    }
+
+    let pipeline, digest, numerics: String
+    let threads: Int
+    var images: [Image]
+  }
+}
+
+/// A flag's values a stage: `STAGE=VALUE,…` or, where `stages` is given, a bare `VALUE` for all of those that are not named.
+private struct StageValues<Value> {
+  private(set) var values: [String: Value] = [:]
+
+  init(_ flag: String, _ items: [String], stages: [String]?, parse: (String) -> Value?) throws(CascadeError) {
+    var everywhere: Value?
+    for item in items.flatMap({ $0.split(separator: ",", omittingEmptySubsequences: false) }) {
+      let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+      guard let text = parts.last, let value = parse(text), !text.isEmpty, parts.count == 2 || stages != nil, parts[0] != "" else {
+        throw CascadeError(.options, "\(flag) \"\(item)\": write STAGE=VALUE\(stages == nil ? "" : ", or a VALUE for every stage")")
+      }
+      if parts.count == 2 {
+        guard values.updateValue(value, forKey: parts[0]) == nil else {
+          throw CascadeError(.options, "\(flag) names stage \(parts[0]) twice")
+        }
+      } else {
+        guard everywhere == nil else { throw CascadeError(.options, "\(flag) is given twice for every stage") }
+        everywhere = value
+      }
+    }
+    guard let everywhere, let stages else { return }
+    for stage in stages where values[stage] == nil { values[stage] = everywhere }
+  }
+}
+
+private func note(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
