@@ -4,7 +4,8 @@ import Glibc
 /// A broker's folder, locked for as long as this lives: two brokers never share one.
 final class DataDirectory {
   let path: String
-  private let lock: Int32
+  /// -1 once it is given up.
+  private var lock: Int32
 
   var journalPath: String { path + "/journal.sqlite" }
 
@@ -35,5 +36,11 @@ final class DataDirectory {
     }
   }
 
-  deinit { close(lock) }
+  deinit { unlock() }
+
+  /// Lets another broker have the folder.
+  func unlock() {
+    if lock >= 0 { close(lock) }
+    lock = -1
+  }
 }

@@ -6,7 +6,7 @@ import ZeroMQ
 /// The broker's memory on disk: one SQLite file in its data directory. Not `Sendable`: only the broker's own thread uses it.
 package final class Journal {
   private let directory: DataDirectory
-  private let database: DatabaseQueue
+  let database: DatabaseQueue
   private var statements: [String: Statement] = [:]
   /// Most jobs have the options of the one before.
   private var lastOptions: (value: [StageOptions], text: String) = ([], "[]")
@@ -57,8 +57,9 @@ package final class Journal {
     }
   }
 
-  /// Closes the file. Nothing may be called after.
+  /// Closes the file and gives up the directory. Nothing may be called after.
   package func close() throws(JournalError) {
+    defer { directory.unlock() }
     statements = [:]
     do { try database.close() } catch { throw JournalError(error, path: directory.journalPath) }
   }
@@ -75,6 +76,8 @@ package final class Journal {
         }
       }
     } catch {
+      // SQLite cannot use a statement again that failed.
+      statements = [:]
       throw JournalError(error, path: directory.journalPath, writing: true)
     }
   }

@@ -11,6 +11,8 @@ final class CoreDriver {
   var now: Int64 = 1_000
   var replies: [(peer: PeerID, request: UInt64, reply: ClientReply)] = []
   var commands: [(peer: PeerID, command: WorkerCommand)] = []
+  /// All that was persisted so far.
+  var records: [Record] = []
   var logs: [(level: String, text: String)] = []
   private var wake: Int64?
   private var nextJob: UInt64 = 100
@@ -27,7 +29,9 @@ final class CoreDriver {
     var messages: [Action] = []
     for action in core.handle(event, at: instant) {
       switch action {
-      case .persist(let record): store.apply(record)
+      case .persist(let record):
+        store.apply(record)
+        records.append(record)
       case .wake(let time): wake = time
       case .log(let level, let text): logs.append((level.rawValue, text))
       case .reply, .image, .command, .assign: messages.append(action)

@@ -1,0 +1,208 @@
+import Foundation
+import Glibc
+import Testing
+import Wire
+import ZeroMQ
+
+@testable import Broker
+
+struct JournalTests {
+  let folder = TemporaryFolder()
+  let pipeline = makePipeline(stages: 3)
+  let job = JobID(rawValue: .max - 5)
+
+  var file: String { folder.path + "/journal.sqlite" }
+
+  func record(_ id: JobID, sequence: UInt64 = 0, samples: Int = 2, key: String = "") -> JobRecord {
+    JobRecord(
+      id: id, sequence: sequence, pipeline: pipeline.digest, key: key,
+      options: pipeline.stages.map { StageOptions(stage: $0.name, steps: 4, sampler: "ddim", eta: 0.25, aug: 7) }, truncated: true,
+      submittedUnixMilliseconds: .max, samples: (0..<samples).map { SampleSeed(label: UInt32($0), seed: .max - UInt64($0)) })
+  }
+
+  func outcome(_ tensor: WireTensor, _ numerics: String = "cpu") throws -> StageOutcome {
+    StageOutcome(digest: try #require(ContentDigest(tensor.digest)), numerics: numerics, bytes: UInt64(tensor.data.count))
+  }
+
+  func code(_ body: () throws -> Void) -> JournalError.Code? {
+    do {
+      try body()
+      return nil
+    } catch {
+      return (error as? JournalError)?.code
+    }
+  }
+
+  /// Random records that make sense, from a core at work. What the journal holds has to be what the model holds, at every reopening.
+  @Test(arguments: 1...4 as ClosedRange<UInt64>) func aJournalIsWhatTheModelSays(seed: UInt64) throws {
+    var random = SplitMix64(seed: seed)
+    var limits = BrokerLimits()
+    limits.keptSamples = 6
+    limits.maxAttempts = 3
+    let driver = CoreDriver(limits)
+    var journal = try Journal(directory: folder.path)
+    var written = 0
+    var waiting: [(peer: PeerID, assignment: Assignment)] = []
+    for round in 0..<160 {
+      let stage = Int.random(in: 0..<3, using: &random)
+      let peer = PeerID([UInt8(stage)])
+      switch Int.random(in: 0..<10, using: &random) {
+      case 0:
+        driver.hello(peer, makeHello("w", boot: UInt64(stage), pipeline: pipeline, stage: stage, slots: 3))
+      case 1 where driver.core.pipelines.count > 0:
+        _ = driver.submit(UInt32.random(in: 1...4, using: &random), key: random.chance(0.5) ? "key \(round)" : "")
+      case 2 where random.chance(0.3): driver.handle(.worker(peer, .goodbye(reason: "")))
+      case 3 where random.chance(0.3):
+        if let job = driver.store.jobs.keys.sorted().randomElement(using: &random) { driver.ask(.cancel(job)) }
+      case 4:
+        if let (peer, assignment) = waiting.randomElement(using: &random) {
+          let checkpoint = TaskCheckpoint(
+            step: UInt32.random(in: 1...4, using: &random),
+            tensors: (0..<Int.random(in: 1...3, using: &random)).map { _ in checkpointTensor(random.next()) })
+          driver.handle(.worker(peer, .checkpoint(assignment.task, checkpoint)))
+        }
+      case 5:
+        if let (peer, assignment) = waiting.randomElement(using: &random) {
+          driver.handle(.worker(peer, .failure(assignment.task, reason: "it’s broken", permanent: random.chance(0.2))))
+        }
+      default:
+        for peer in [[0], [1], [2]].map(PeerID.init) {
+          for assignment in driver.takeAssignments(peer) { waiting.append((peer, assignment)) }
+        }
+        if !waiting.isEmpty {
+          let (peer, assignment) = waiting.remove(at: Int.random(in: 0..<waiting.count, using: &random))
+          driver.finish(assignment, at: peer, pipeline: pipeline)
+        }
+      }
+      if random.chance(0.2) {
+        try journal.commit(driver.records[written...])
+        written = driver.records.count
+        if random.chance(0.3) {
+          try journal.close()
+          journal = try Journal(directory: folder.path)
+        }
+        let read = try journal.restore()
+        #expect(read == driver.store.snapshot, "seed \(seed), round \(round)")
+        for (key, tensor) in driver.store.outputs { #expect(try journal.output(key) == tensor) }
+        for (task, tensors) in driver.store.checkpoints { #expect(try journal.checkpoint(of: task) == tensors) }
+      }
+    }
+    #expect(written > 50)
+  }
+
+  @Test func tensorsThatAreNotNeededGo() throws {
+    let journal = try Journal(directory: folder.path)
+    let task = TaskID(job: job, sample: 1, stage: 0)
+    let output = Oracle.output(1, resolution: 1)
+    try journal.commit([
+      .pipeline(pipeline), .accepted(record(job)),
+      .checkpoint(task, CheckpointRecord(step: 2, numerics: "cpu", bytes: 8), [checkpointTensor(2)]),
+    ])
+    #expect(try journal.checkpoint(of: task) == [checkpointTensor(2)])
+    try journal.commit([.stageDone(task, outcome(output), output: output)])
+    #expect(code { _ = try journal.checkpoint(of: task) } == .damaged)
+    #expect(try journal.output(TensorKey(job: job, sample: 1, stage: 0)) == output)
+    try journal.commit([.finished(job, .cancelled, unixMilliseconds: 1)])
+    #expect(code { _ = try journal.output(TensorKey(job: job, sample: 1, stage: 0)) } == .damaged)
+  }
+
+  @Test func aTurnIsCommittedWholeOrNotAtAll() throws {
+    let journal = try Journal(directory: folder.path)
+    try journal.commit([.pipeline(pipeline), .accepted(record(job))])
+    let again = JobID(rawValue: 2)
+    #expect(code { try journal.commit([.accepted(record(again)), .accepted(record(job))]) } == .writeFailed)
+    #expect(try journal.restore().jobs.map(\.record.id) == [job])
+    try journal.commit([.accepted(record(again, sequence: 1))])
+    #expect(try journal.restore().jobs.map(\.record.id) == [job, again])
+  }
+
+  @Test func oneBrokerADirectory() throws {
+    let journal = try Journal(directory: folder.path)
+    do {
+      _ = try Journal(directory: folder.path)
+      Issue.record("two brokers share a directory")
+    } catch {
+      #expect(error.code == .locked)
+      #expect(error.message.contains("process \(getpid())"))
+    }
+    try journal.close()
+  }
+
+  @Test func otherFilesAreLeftAlone() throws {
+    #expect(code { _ = try Journal(directory: "/proc/weir") } == .unusable)
+    try Data("no database at all, but long enough to look at, for SQLite reads a hundred bytes of header before it says anything".utf8)
+      .write(to: URL(fileURLWithPath: file))
+    #expect(code { _ = try Journal(directory: folder.path) } == .foreign)
+    try FileManager.default.removeItem(atPath: file)
+    try withExtendedLifetime(try Journal(directory: folder.path)) { try $0.close() }
+    try change { $0[71] ^= 1 }
+    #expect(code { _ = try Journal(directory: folder.path) } == .foreign)
+  }
+
+  @Test func damageIsFoundAndSaid() throws {
+    let key = TensorKey(job: job, sample: 0, stage: 0)
+    let big = try WireTensor(name: "x0", dtype: .u8, shape: [200_000], data: Frame(Array(repeating: 0xAB, count: 200_000)))
+    let journal = try Journal(directory: folder.path)
+    try journal.commit([
+      .pipeline(pipeline), .accepted(record(job)), .stageDone(TaskID(job: job, sample: 0, stage: 0), outcome(big), output: big),
+    ])
+    try journal.close()
+    let whole = try Data(contentsOf: URL(fileURLWithPath: file))
+
+    // A bit of a tensor flips.
+    let run = try #require(whole.range(of: Data(repeating: 0xAB, count: 3_000)))
+    try change { $0[run.lowerBound + 1_000] ^= 4 }
+    let flipped = try Journal(directory: folder.path)
+    #expect(code { _ = try flipped.output(key) } == .damaged)
+    #expect(try flipped.restore().jobs.count == 1)
+    try flipped.close()
+
+    // The file is cut in the middle, or its pages are overwritten.
+    for damage in [whole.prefix(whole.count / 2), whole.prefix(4_096) + Data(repeating: 0x55, count: whole.count - 4_096)] {
+      try Data(damage).write(to: URL(fileURLWithPath: file))
+      #expect(
+        code {
+          let journal = try Journal(directory: folder.path)
+          _ = try journal.restore()
+          _ = try journal.output(key)
+        } == .damaged)
+    }
+  }
+
+  @Test func rowsThatCannotBeAreDamage() throws {
+    for sql in [
+      "UPDATE job SET options = '[]'", "UPDATE job SET options = 'x'", "UPDATE job SET state = 1", "UPDATE sample SET number = number + 5",
+      "DELETE FROM sample", "DELETE FROM job", "DELETE FROM pipeline", "UPDATE pipeline SET labels = '[]'",
+      "UPDATE sample SET attempt = -1",
+      "UPDATE sample SET label = 'x'", "INSERT INTO outcome VALUES (1, 0, 0, x'00', '', 0)",
+    ] {
+      let folder = TemporaryFolder()
+      let journal = try Journal(directory: folder.path)
+      try journal.commit([.pipeline(pipeline), .accepted(record(job))])
+      try journal.execute(sql)
+      #expect(code { _ = try journal.restore() } == .damaged, "\(sql)")
+    }
+  }
+
+  @Test func aTornTailIsDropped() throws {
+    // A copy of the files of a running broker is what a power cut leaves; the last commit is cut off in its middle.
+    let journal = try Journal(directory: folder.path)
+    try journal.commit([.pipeline(pipeline), .accepted(record(job))])
+    let before = try Data(contentsOf: URL(fileURLWithPath: file + "-wal")).count
+    try journal.commit([.accepted(record(JobID(rawValue: 7), sequence: 1, samples: 500))])
+    let log = try Data(contentsOf: URL(fileURLWithPath: file + "-wal"))
+    for length in [before, before + 1, (before + log.count) / 2, log.count - 1, log.count] {
+      let copy = TemporaryFolder()
+      try FileManager.default.copyItem(atPath: file, toPath: copy.path + "/journal.sqlite")
+      try log.prefix(length).write(to: URL(fileURLWithPath: copy.path + "/journal.sqlite-wal"))
+      let jobs = try Journal(directory: copy.path).restore().jobs.map(\.record.id)
+      #expect(jobs == (length == log.count ? [job, JobID(rawValue: 7)] : [job]), "cut to \(length) of \(log.count) bytes")
+    }
+  }
+
+  private func change(_ body: (inout Data) -> Void) throws {
+    var data = try Data(contentsOf: URL(fileURLWithPath: file))
+    body(&data)
+    try data.write(to: URL(fileURLWithPath: file))
+  }
+}

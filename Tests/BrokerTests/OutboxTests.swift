@@ -1,0 +1,80 @@
+import Testing
+import Wire
+import ZeroMQ
+
+@testable import Broker
+
+struct OutboxTests {
+  /// A ROUTER with an outbox and a DEALER that said hello to it.
+  struct Link {
+    let context: Context
+    let router: Socket
+    let dealer: Socket
+    let outbox: Outbox
+    let peer: PeerID
+
+    init() throws {
+      context = try Context()
+      var options = SocketOptions()
+      options.sendHighWaterMark = 2
+      router = try Socket(context, .router, options)
+      try router.bind("tcp://127.0.0.1:*")
+      dealer = try Socket(context, .dealer, options)
+      try dealer.connect(try router.lastEndpoint)
+      try dealer.send([Frame([1])])
+      var hello: [Frame]?
+      while hello == nil { hello = try router.receive() }
+      peer = PeerID(hello?.first?.bytes ?? [])
+      outbox = Outbox(router)
+    }
+
+    func close() {
+      router.close()
+      dealer.close()
+      context.terminate()
+    }
+  }
+
+  static let size = 1 << 20
+
+  @Test func aSlowPeerGetsEverythingInOrder() throws {
+    let link = try Link()
+    defer { link.close() }
+    // More than all queues on the way hold.
+    for number in 0..<40 as Range<UInt8> {
+      #expect(link.outbox.send([Frame(Array(repeating: number, count: Self.size))], to: link.peer) == .accepted)
+    }
+    #expect(!link.outbox.isEmpty)
+    var received: [UInt8] = []
+    while received.count < 40 {
+      #expect(link.outbox.retry().isEmpty)
+      if let frames = try link.dealer.receive() { received.append(frames[0].bytes[0]) }
+    }
+    #expect(received == Array(0..<40))
+    #expect(link.outbox.isEmpty)
+  }
+
+  @Test func aPeerThatNeverReadsTakesBoundedMemory() throws {
+    let link = try Link()
+    defer { link.close() }
+    let frame = Frame(Array(repeating: 0, count: Self.size))
+    var accepted = 0
+    while accepted < 200, link.outbox.send([frame], to: link.peer) == .accepted { accepted += 1 }
+    #expect(accepted >= 63 && accepted < 200)
+    link.outbox.forget(link.peer)
+    #expect(link.outbox.isEmpty)
+  }
+
+  @Test func aPeerThatIsGoneIsReported() throws {
+    let link = try Link()
+    defer { link.close() }
+    #expect(link.outbox.send([Frame([1])], to: "nobody") == .gone)
+    let frame = Frame(Array(repeating: 0, count: Self.size))
+    while link.outbox.isEmpty { _ = link.outbox.send([frame], to: link.peer) }
+    link.dealer.close()
+    var gone: [PeerID] = []
+    while gone.isEmpty { gone = link.outbox.retry() }
+    #expect(gone == [link.peer])
+    #expect(link.outbox.isEmpty)
+  }
+}
