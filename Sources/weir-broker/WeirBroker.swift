@@ -66,6 +66,7 @@ struct WeirBroker: AsyncParsableCommand {
   func run() async throws {
     var logger = Logger(label: "weir-broker") { StreamLogHandler.standardError(label: $0) }
     logger.logLevel = Logger.Level(rawValue: logLevel) ?? .info
+    allowManyConnections()
     let daemon = BrokerDaemon(try brokerConfiguration(), logger: logger) { endpoints in
       print("ready clients=\(endpoints.clients) workers=\(endpoints.workers)")
       fflush(nil)
@@ -73,6 +74,14 @@ struct WeirBroker: AsyncParsableCommand {
     var group = ServiceGroupConfiguration(services: [daemon], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     group.maximumGracefulShutdownDuration = .seconds(10)
     try await ServiceGroup(configuration: group).run()
+  }
+
+  /// Each peer is a file descriptor, and the usual limit is 1,024.
+  private func allowManyConnections() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
   private func brokerConfiguration() throws -> BrokerConfiguration {
