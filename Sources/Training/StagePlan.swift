@@ -1,11 +1,14 @@
 import Cascade
 import Diffusion
+package import Tensors
 package import UNet
 
 /// A stage of a pipeline, as training sees it.
 package struct StagePlan: Sendable {
   package let setting: StageSetting
   package let network: UNetConfiguration
+  /// What the stage is served in.
+  package let dtype: DType
   /// Where the pipeline expects the stage's weights; the file need not exist.
   package let weightsPath: String
 
@@ -26,6 +29,7 @@ package struct StagePlan: Sendable {
       }
     let schedule = try stage.schedule.tables()
     network = stage.network
+    dtype = stage.dtype
     weightsPath = "\(pipeline)/\(stage.weights)"
     setting = StageSetting(
       name: name, labels: manifest.labels, resolution: stage.resolution, lowResolution: below?.resolution, lowRes: lowRes,

@@ -70,8 +70,8 @@ struct Train: ParsableCommand {
   @Option(help: "cpu or cuda:N.")
   var device = "cpu"
 
-  @Option(help: "bf16 or f32: what convolutions are computed in. Weights are f32.")
-  var dtype = "bf16"
+  @Option(help: "bf16 or f32: what convolutions are computed in (default: the stage's). Weights are f32.")
+  var dtype: String?
 
   @Option(help: "Steps between two sheets of samples; 0 for none.")
   var sampleEvery = 1000
@@ -99,8 +99,11 @@ struct Train: ParsableCommand {
     options.sampleEvery = sampleEvery
     options.checkpointMinutes = checkpointMinutes
     options.device = Device(device)
-    guard let type = DType(rawValue: dtype) else { throw ValidationError("--dtype \(dtype): bf16 or f32") }
-    options.dtype = type
+    options.dtype = plan.dtype
+    if let dtype {
+      guard let type = DType(rawValue: dtype) else { throw ValidationError("--dtype \(dtype): bf16 or f32") }
+      options.dtype = type
+    }
     options.threads = threads
     let trainer = try Trainer(setting: plan.setting, network: plan.network, recipe: recipe, options: options) { line in
       FileHandle.standardError.write(Data((line + "\n").utf8))
