@@ -27,7 +27,7 @@ package struct Manifest: Hashable, Sendable {
     package let sampler: DefaultSampler
     /// The most samples that one forward pass takes.
     package let microBatch: Int
-    /// What the network computes in: f32 or bf16.
+    /// What the network is computed in where the device multiplies it natively: f32 or bf16; see `NumericsClass.dtype`.
     package let dtype: DType
 
     /// Whether the network is told the level of its input's augmentation.

@@ -1,19 +1,25 @@
 import Foundation
-import Tensors
+package import Tensors
 
 /// Within a numerics class the same sample has the same bytes: `cpu/avx512_bf16/torch-2.13.0/bf16`.
-enum NumericsClass {
+package enum NumericsClass {
   static func name(device: Device, dtype: DType) -> String {
     let kind = device.name.prefix { $0 != ":" }
-    let instructions = device.isCPU ? cpu : String(kind)
+    let instructions = device.isCPU ? bf16Instructions ?? Torch.cpuCapability.lowercased() : String(kind)
     return "\(kind)/\(instructions)/torch-\(Torch.version)/\(dtype.rawValue)"
   }
 
-  /// LibTorch's own choice of instruction set, unless the processor also has matrix or bf16 instructions, which oneDNN then uses.
-  private static let cpu: String = {
+  /// What a network that may be computed in `preferred` is computed in on a device: bf16 only where the device multiplies it. Elsewhere it is
+  /// emulated, several times slower than f32.
+  package static func dtype(_ preferred: DType, on device: Device) -> DType {
+    preferred == .bf16 && device.isCPU && bf16Instructions == nil ? .f32 : preferred
+  }
+
+  /// The processor's matrix or bf16 instructions, which oneDNN uses beyond LibTorch's own choice of instruction set.
+  private static let bf16Instructions: String? = {
     let flags = Set(
       (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?
         .split(separator: "\n").first { $0.hasPrefix("flags") }?.split(separator: " ").map(String.init) ?? [])
-    return ["amx_bf16", "avx512_bf16"].first(where: flags.contains) ?? Torch.cpuCapability.lowercased()
+    return ["amx_bf16", "avx512_bf16"].first(where: flags.contains)
   }()
 }

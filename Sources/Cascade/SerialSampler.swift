@@ -14,7 +14,7 @@ package final class SerialSampler {
 
   /// Loads every stage.
   ///
-  /// - Parameter dtype: of every stage; `nil`: as the manifest says.
+  /// - Parameter dtype: of every stage; `nil`: as the manifest says where that is fast.
   package init(_ pipeline: Pipeline, device: Device = .cpu, dtype: DType? = nil) throws(CascadeError) {
     self.pipeline = pipeline
     var engines: [StageEngine] = []

@@ -16,17 +16,18 @@ package final class StageEngine {
 
   /// Loads the stage's weights.
   ///
-  /// - Parameter dtype: f32 or bf16; `nil`: as the manifest says.
+  /// - Parameter dtype: f32 or bf16; `nil`: as the manifest says, see `NumericsClass.dtype`.
   package init(_ pipeline: Pipeline, stage: Int, device: Device = .cpu, dtype: DType? = nil) throws(CascadeError) {
     let setting = pipeline.manifest.stages[stage]
     let path = pipeline.weightsPath(stage: stage)
     self.pipeline = pipeline
     self.stage = stage
     recipe = try StageRecipe(pipeline.manifest, index: stage)
-    numerics = NumericsClass.name(device: device, dtype: dtype ?? setting.dtype)
+    let dtype = dtype ?? NumericsClass.dtype(setting.dtype, on: device)
+    numerics = NumericsClass.name(device: device, dtype: dtype)
     do {
       let weights = try Safetensors.open(path)
-      network = try ServedUNet(setting.network, weights: weights, dtype: dtype ?? setting.dtype, device: device)
+      network = try ServedUNet(setting.network, weights: weights, dtype: dtype, device: device)
     } catch let error as SafetensorsError {
       throw CascadeError(.weights, "\(error); train stage \(setting.name) again, or copy its file again")
     } catch let error as UNetError {

@@ -2,6 +2,8 @@
 struct NetworkLayout {
   private let configuration: UNetConfiguration
   private var residualBlocks = 0
+  /// Side of the feature maps at the place that is being built.
+  private var side: Int
 
   /// The structure of a valid configuration's network.
   static func network(_ configuration: UNetConfiguration) -> Network<Parameter> {
@@ -11,6 +13,7 @@ struct NetworkLayout {
 
   private init(configuration: UNetConfiguration) {
     self.configuration = configuration
+    side = configuration.imageSize
   }
 
   private mutating func build() -> Network<Parameter> {
@@ -32,7 +35,6 @@ struct NetworkLayout {
     let augEmbed = configuration.augLevels ? embedding("aug_embed") : nil
 
     var channels = levels[0]
-    var factor = 1
     var input: [[Layer<Parameter>]] = [[.convolution(convolution("input_blocks.0.0", from: inChannels, to: channels))]]
     var skips = [channels]
     for (level, levelChannels) in levels.enumerated() {
@@ -40,22 +42,19 @@ struct NetworkLayout {
         let prefix = "input_blocks.\(input.count)"
         var block = [Layer.residual(residual("\(prefix).0", from: channels, to: levelChannels))]
         channels = levelChannels
-        if attended.contains(factor) { block.append(.attention(attention("\(prefix).1", channels))) }
+        if attended.contains(configuration.imageSize / side) { block.append(.attention(attention("\(prefix).1", channels))) }
         input.append(block)
         skips.append(channels)
       }
       if level != levels.count - 1 {
         input.append([down("input_blocks.\(input.count).0", channels)])
         skips.append(channels)
-        factor *= 2
       }
     }
 
-    let middle: [Layer<Parameter>] = [
-      .residual(residual("middle_block.0", from: channels, to: channels)),
-      .attention(attention("middle_block.1", channels)),
-      .residual(residual("middle_block.2", from: channels, to: channels)),
-    ]
+    var middle = [Layer.residual(residual("middle_block.0", from: channels, to: channels))]
+    if configuration.middleAttention { middle.append(.attention(attention("middle_block.1", channels))) }
+    middle.append(.residual(residual("middle_block.2", from: channels, to: channels)))
 
     var output: [[Layer<Parameter>]] = []
     for (level, levelChannels) in levels.enumerated().reversed() {
@@ -63,11 +62,8 @@ struct NetworkLayout {
         let prefix = "output_blocks.\(output.count)"
         var block = [Layer.residual(residual("\(prefix).0", from: channels + skips.removeLast(), to: levelChannels))]
         channels = levelChannels
-        if attended.contains(factor) { block.append(.attention(attention("\(prefix).1", channels))) }
-        if level > 0 && place == configuration.numResBlocks {
-          block += up("\(prefix).\(block.count)", channels)
-          factor /= 2
-        }
+        if attended.contains(configuration.imageSize / side) { block.append(.attention(attention("\(prefix).1", channels))) }
+        if level > 0 && place == configuration.numResBlocks { block += up("\(prefix).\(block.count)", channels) }
         output.append(block)
       }
     }
@@ -99,12 +95,14 @@ struct NetworkLayout {
   }
 
   private mutating func down(_ name: String, _ channels: Int) -> Layer<Parameter> {
+    let strided = convolution("\(name).op", from: channels, to: channels, stride: 2)
+    side /= 2
     if configuration.resblockUpdown { return .residual(residual(name, from: channels, to: channels, resample: .down)) }
-    if configuration.convResample { return .convolution(convolution("\(name).op", from: channels, to: channels, stride: 2)) }
-    return .resample(.down)
+    return configuration.convResample ? .convolution(strided) : .resample(.down)
   }
 
   private mutating func up(_ name: String, _ channels: Int) -> [Layer<Parameter>] {
+    side *= 2
     if configuration.resblockUpdown { return [.residual(residual(name, from: channels, to: channels, resample: .up))] }
     if configuration.convResample { return [.resample(.up), .convolution(convolution("\(name).conv", from: channels, to: channels))] }
     return [.resample(.up)]
@@ -117,7 +115,8 @@ struct NetworkLayout {
     let start = zeroed ? Parameter.Start.zeros : .uniform(bound: 1 / Double(kernel.reduce(from, *)).squareRoot())
     return Convolution(
       weight: Parameter(
-        name: "\(name).weight", shape: [to, from] + kernel, role: .convolutionWeight(stride: stride, padding: padding), start: start),
+        name: "\(name).weight", shape: [to, from] + kernel, role: .convolutionWeight(stride: stride, padding: padding, side: side),
+        start: start),
       bias: Parameter(name: "\(name).bias", shape: [to], role: .convolutionBias, start: start),
       stride: stride, padding: padding)
   }

@@ -1,7 +1,8 @@
 /// One tensor of the network before it exists: its name in guided-diffusion's state dict, its shape, what it does and how it starts.
 struct Parameter: Hashable, Sendable {
   enum Role: Hashable, Sendable {
-    case convolutionWeight(stride: Int, padding: Int)
+    /// `side`: of the feature maps it meets, in pixels, when x has the configuration's image size.
+    case convolutionWeight(stride: Int, padding: Int, side: Int)
     case convolutionBias
     /// A GroupNorm's weight or bias.
     case norm

@@ -64,11 +64,11 @@ package final class ServedUNet {
         case .modulation:
           joined.append(try tensor.to(.f32))
           return .joined
-        case .convolutionWeight(let stride, let padding):
+        case .convolutionWeight(let stride, let padding, let side):
           let shape = parameter.shape.count == 3 ? parameter.shape + [1] : parameter.shape
           let weight = try tensor.to(isLast ? .f32 : dtype).reshape(shape)
           guard device.isCPU else { return .tensor(try weight.channelsLast()) }
-          return .packed(try PackedConvolutionWeight(weight, stride: stride, padding: padding))
+          return .packed(try PackedConvolutionWeight(weight, stride: stride, padding: padding, input: [1, shape[1], side, side]))
         }
       }
     }

@@ -20,6 +20,7 @@ extension UNetConfiguration: Codable {
     case convResample = "conv_resample"
     case superResolution = "super_resolution"
     case augLevels = "aug_levels"
+    case middleAttention = "middle_attention"
   }
 
   /// guided-diffusion's flags that don't change what the network computes, or only in ways that no published network uses.
@@ -72,6 +73,7 @@ extension UNetConfiguration: Codable {
     try set(\.convResample, .convResample)
     try set(\.superResolution, .superResolution)
     try set(\.augLevels, .augLevels)
+    try set(\.middleAttention, .middleAttention)
     try validate()
     let inert = try decoder.container(keyedBy: InertKey.self)
     guard try inert.decodeIfPresent(Int.self, forKey: .dimensions) ?? 2 == 2 else {
@@ -126,6 +128,7 @@ extension UNetConfiguration: Codable {
     try values.encode(convResample, forKey: .convResample)
     try values.encode(superResolution, forKey: .superResolution)
     try values.encode(augLevels, forKey: .augLevels)
+    try values.encode(middleAttention, forKey: .middleAttention)
   }
 }
 

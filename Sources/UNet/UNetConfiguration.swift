@@ -1,4 +1,4 @@
-/// Which network: guided-diffusion's flags, under its names (snake_case in JSON), and Weir's one addition, `aug_levels`.
+/// Which network: guided-diffusion's flags, under its names (snake_case in JSON), and Weir's own, `aug_levels` and `middle_attention`.
 ///
 /// JSON may leave out every flag but `image_size`, `model_channels`, `num_res_blocks` and `channel_mult`. Lists are arrays or guided-diffusion's
 /// comma-separated strings. Unknown keys are refused by name, so that a misspelt flag can't silently give another network.
@@ -13,7 +13,7 @@ package struct UNetConfiguration: Hashable, Sendable {
   package var numResBlocks: Int
   /// Channels of each level as a multiple of `modelChannels`, finest level first.
   package var channelMult: [Double]
-  /// Sides of the feature maps, in pixels, that get attention; the coarsest map's middle block always has it.
+  /// Sides of the feature maps, in pixels, that get attention; the middle block has its own flag.
   package var attentionResolutions: [Int] = []
   /// Attention heads where `numHeadChannels` is -1.
   package var numHeads = 1
@@ -34,6 +34,9 @@ package struct UNetConfiguration: Hashable, Sendable {
   package var superResolution = false
   /// The network is also told the conditioning-augmentation level s.
   package var augLevels = false
+  /// Attention in the middle block; false lets a network trained on windows be served on whole images, where attention would see other
+  /// distances than it learned.
+  package var middleAttention = true
 
   package init(imageSize: Int, modelChannels: Int, numResBlocks: Int, channelMult: [Double]) {
     self.imageSize = imageSize
@@ -104,7 +107,7 @@ extension UNetConfiguration {
         "attention resolution \(resolution) doesn't divide image_size \(imageSize): give sides of feature maps, such as \(imageSize / coarsest)"
       )
     }
-    var attended = [(levelChannels.count - 1, levelChannels[levelChannels.count - 1])]
+    var attended = middleAttention ? [(levelChannels.count - 1, levelChannels[levelChannels.count - 1])] : []
     attended += levelChannels.enumerated().filter { attentionFactors.contains(1 << $0.offset) }
     for (level, channels) in attended {
       let unit = numHeadChannels == -1 ? numHeads : numHeadChannels

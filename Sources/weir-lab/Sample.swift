@@ -49,7 +49,7 @@ struct Sample: ParsableCommand {
   @Option(help: "cpu or cuda:N.")
   var device = "cpu"
 
-  @Option(help: "f32 or bf16, for every stage; as the manifest says unless given.")
+  @Option(help: "f32 or bf16, for every stage (default: the manifest's; f32 where the processor lacks bf16).")
   var dtype: String?
 
   @Flag(help: "One JSON object on standard output, at the end.")

@@ -31,9 +31,9 @@ NETWORKS = {
     # Super-resolution with augmentation levels; several heads in the legacy order.
     "upsampler": dict(BASE, attention_resolutions=[4], num_head_channels=8, num_classes=4, super_resolution=True, aug_levels=True,
                       use_scale_shift_norm=True, resblock_updown=True, low_res=2, batch=3),
-    # Super-resolution without attention levels (the middle block keeps its own), no labels, learned variance.
-    "upsampler-plain": dict(BASE, super_resolution=True, use_scale_shift_norm=False, resblock_updown=True, out_channels=6, low_res=4,
-                            batch=2),
+    # Super-resolution without any attention, no labels, learned variance.
+    "upsampler-plain": dict(BASE, super_resolution=True, middle_attention=False, use_scale_shift_norm=False, resblock_updown=True,
+                            out_channels=6, low_res=4, batch=2),
     # A fractional multiple, an odd embedding width, one level of two blocks.
     "odd": dict(BASE, image_size=4, model_channels=5, channel_mult=[6.4], num_res_blocks=2, use_scale_shift_norm=True, batch=1),
 }

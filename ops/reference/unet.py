@@ -1,7 +1,7 @@
 """An independent PyTorch implementation of guided-diffusion's U-Net, written from its description.
 
 It exists to check the Swift network (Sources/UNet) against something that shares no code with it: same flags, same tensor names,
-plus Weir's one addition, `aug_embed`, the embedding of the conditioning-augmentation level s of a super-resolution stage.
+plus Weir's own: `aug_embed`, the embedding of the conditioning-augmentation level s of a super-resolution stage, and `middle_attention`.
 """
 import math
 
@@ -52,6 +52,11 @@ class Upsample(nn.Module):
     def forward(self, x, emb=None):
         x = F.interpolate(x, scale_factor=2, mode="nearest")
         return self.conv(x) if hasattr(self, "conv") else x
+
+
+class Unchanged(nn.Module):
+    def forward(self, x, emb=None):
+        return x
 
 
 class ResBlock(nn.Module):
@@ -112,7 +117,8 @@ class UNet(nn.Module):
 
     def __init__(self, image_size, in_channels=3, model_channels=32, out_channels=3, num_res_blocks=2, channel_mult=(1, 2, 3, 4),
                  attention_resolutions=(8,), num_heads=1, num_head_channels=-1, num_classes=None, dropout=0.0, use_scale_shift_norm=True,
-                 resblock_updown=True, use_new_attention_order=False, conv_resample=True, super_resolution=False, aug_levels=False):
+                 resblock_updown=True, use_new_attention_order=False, conv_resample=True, super_resolution=False, aug_levels=False,
+                 middle_attention=True):
         super().__init__()
         self.super_resolution = super_resolution
         self.mc = mc = model_channels
@@ -142,7 +148,7 @@ class UNet(nn.Module):
                 self.input_blocks.append(Block(res(ch, ch, down=True) if resblock_updown else Downsample(ch, conv_resample)))
                 skips.append(ch)
                 ds *= 2
-        self.middle_block = Block(res(ch, ch), att(ch), res(ch, ch))
+        self.middle_block = Block(res(ch, ch), att(ch) if middle_attention else Unchanged(), res(ch, ch))
         self.output_blocks = nn.ModuleList()
         for level, mult in reversed(list(enumerate(channel_mult))):
             for i in range(num_res_blocks + 1):
