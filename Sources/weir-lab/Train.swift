@@ -1,4 +1,5 @@
 import ArgumentParser
+import Cascade
 import Foundation
 import Synchronization
 import Tensors
@@ -70,7 +71,7 @@ struct Train: ParsableCommand {
   @Option(help: "cpu or cuda:N.")
   var device = "cpu"
 
-  @Option(help: "bf16 or f32: what convolutions are computed in (default: the stage's). Weights are f32.")
+  @Option(help: "bf16 or f32, for convolutions (default: the stage's; f32 where the processor lacks bf16). Weights are f32.")
   var dtype: String?
 
   @Option(help: "Steps between two sheets of samples; 0 for none.")
@@ -99,7 +100,7 @@ struct Train: ParsableCommand {
     options.sampleEvery = sampleEvery
     options.checkpointMinutes = checkpointMinutes
     options.device = Device(device)
-    options.dtype = plan.dtype
+    options.dtype = NumericsClass.dtype(plan.dtype, on: options.device)
     if let dtype {
       guard let type = DType(rawValue: dtype) else { throw ValidationError("--dtype \(dtype): bf16 or f32") }
       options.dtype = type
