@@ -1,0 +1,125 @@
+import Client
+import Foundation
+import Glibc
+import Testing
+import Wire
+
+extension FleetTests {
+  /// `weir up`.
+  @Suite struct UpTests {
+    /// Starts a synthetic fleet with `weir up`; ends it afterwards.
+    private func with(_ arguments: [String] = [], _ body: (Program, _ endpoint: String) async throws -> Void) async throws {
+      let data = FileManager.default.temporaryDirectory.appending(path: "weir-up-\(UUID().uuidString)").path
+      defer { try? FileManager.default.removeItem(atPath: data) }
+      let fixed = ["up", "--engine", "synthetic", "--step-ms", "5", "--bind", "tcp://127.0.0.1:*", "--data", data]
+      let fleet = Program("weir", fixed + arguments)
+      do {
+        let endpoint = try await ready(fleet)
+        try await body(fleet, endpoint)
+      } catch {
+        await fleet.kill()
+        print(await fleet.output)
+        throw error
+      }
+      await fleet.kill()
+    }
+
+    private func ready(_ fleet: Program) async throws -> String {
+      let line = try await fleet.ready()
+      let field = line.split(separator: " ").first { $0.hasPrefix("broker=") }
+      return String(try #require(field, "\(line)").dropFirst(7))
+    }
+
+    private func waitForEnd(of pids: [Int32]) async throws {
+      for pid in pids {
+        while Glibc.kill(pid, 0) == 0 { try await Task.sleep(for: .milliseconds(10)) }
+      }
+    }
+
+    @Test func aWorkerThatDiesComesBack() async throws {
+      try await with(["--workers", "sr64=2"]) { fleet, endpoint in
+        #expect(await fleet.output.contains("ready broker=\(endpoint) workers=4"))
+        let client = try WeirClient(broker: endpoint)
+        let workers = try await client.workers()
+        #expect(workers.map(\.name).sorted() == ["base32-1", "sr256-1", "sr64-1", "sr64-2"])
+        let victim = try #require(workers.first { $0.name == "base32-1" })
+        let submission = Submission(
+          runs: [SampleRun(label: "class-1", seed: 10, count: 3)], options: steps(60, 5, 5), key: "before")
+        let job = try await client.submit(submission).job
+        Glibc.kill(Int32(victim.pid), SIGKILL)
+        try await fleet.line(containing: "base32-1: ended by signal 9; starts again")
+        #expect(try await client.finished(job).state == .done)
+        try await expectReference(job, of: submission, from: client)
+        #expect(try await client.workers().first { $0.name == "base32-1" }?.pid != victim.pid)
+      }
+    }
+
+    @Test func theBrokerComesBackWhereItWas() async throws {
+      try await with { fleet, endpoint in
+        let client = try WeirClient(broker: endpoint)
+        let submission = Submission(runs: [SampleRun(label: "class-1", seed: 10, count: 3)], options: steps(60, 5, 5), key: "before")
+        let job = try await client.submit(submission).job
+        let children = try children(of: await fleet.pid)
+        let broker = try #require(children.first { $0.name == "weir-broker" })
+        Glibc.kill(broker.pid, SIGKILL)
+        try await fleet.line(containing: "broker: ended by signal 9; starts again")
+        #expect(try await client.finished(job).state == .done)
+        try await expectReference(job, of: submission, from: client)
+      }
+    }
+
+    @Test func sigtermStopsItInOrder() async throws {
+      try await with { fleet, _ in
+        let children = try children(of: await fleet.pid)
+        #expect(children.map(\.name).sorted() == ["weir-broker", "weir-worker", "weir-worker", "weir-worker"])
+        await fleet.signal(SIGTERM)
+        #expect(try await fleet.end() == 0)
+        try await waitForEnd(of: children.map(\.pid))
+      }
+    }
+
+    @Test func nobodyOutlivesIt() async throws {
+      try await with { fleet, _ in
+        let children = try children(of: await fleet.pid)
+        #expect(children.count == 4)
+        await fleet.signal(SIGKILL)
+        _ = try await fleet.end()
+        try await waitForEnd(of: children.map(\.pid))
+      }
+    }
+
+    @Test func aPortThatIsTaken() async throws {
+      try await with { _, endpoint in
+        let data = FileManager.default.temporaryDirectory.appending(path: "weir-up-\(UUID().uuidString)").path
+        defer { try? FileManager.default.removeItem(atPath: data) }
+        let result = try await run("weir", ["up", "--engine", "synthetic", "--bind", endpoint, "--data", data])
+        #expect(result.status == 1, "\(result)")
+        #expect(result.errors.contains("in use") && result.errors.contains("broker ended before it was ready"), "\(result)")
+      }
+    }
+
+    @Test func pipelinesThatAreNone() async throws {
+      for (arguments, words) in [
+        (["up"], "--pipeline is missing"), (["up", "--pipeline", "/nonexistent"], "/nonexistent/cascade.json"),
+        (["up", "--engine", "synthetic", "--workers", "sr512=1"], "sr512"),
+      ] {
+        let result = try await run("weir", arguments)
+        #expect(result.status == 2, "\(arguments): \(result)")
+        #expect(result.errors.contains(words), "\(arguments): \(result)")
+      }
+    }
+
+    /// The children of a process, as `ps` names them.
+    private func children(of process: Int32?) throws -> [(name: String, pid: Int32)] {
+      let parent = try #require(process)
+      return try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { entry in
+        guard let pid = Int32(entry), let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8) else { return nil }
+        // pid (name) state parent …
+        guard let open = stat.firstIndex(of: "("), let close = stat.lastIndex(of: ")") else { return nil }
+        let rest = stat[stat.index(after: close)...].split(separator: " ")
+        guard rest.count > 1, Int32(rest[1]) == parent else { return nil }
+        return (String(stat[stat.index(after: open)..<close]), pid)
+      }
+    }
+  }
+}
