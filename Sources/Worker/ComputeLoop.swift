@@ -44,19 +44,8 @@ package final class ComputeLoop: Sendable {
     let inbox = inbox
     return try await withCheckedThrowingContinuation { continuation in
       let thread = Thread {
-        let engine: any Engine
-        do {
-          engine = try makeEngine()
-          continuation.resume(returning: engine.info)
-        } catch {
-          return continuation.resume(throwing: error)
-        }
-        var batch = Batch(engine: engine, slots: slots, report: report)
-        while true {
-          guard let commands = inbox.take(wait: batch.isIdle) else { return }
-          for command in commands { batch.obey(command) }
-          batch.step()
-        }
+        Self.run(inbox, slots, makeEngine, report, started: continuation)
+        inbox.end()
       }
       thread.name = "weir-compute"
       // Network code recurses through a numerics library; the default of secondary threads is small.
@@ -65,10 +54,35 @@ package final class ComputeLoop: Sendable {
     }
   }
 
+  /// The thread's life. The engine's ends with it.
+  private static func run(
+    _ inbox: Inbox, _ slots: Int, _ makeEngine: () throws -> any Engine, _ report: @escaping (ComputeEvent) -> Void,
+    started: CheckedContinuation<EngineInfo, any Error>
+  ) {
+    let engine: any Engine
+    do {
+      engine = try makeEngine()
+    } catch {
+      return started.resume(throwing: error)
+    }
+    started.resume(returning: engine.info)
+    var batch = Batch(engine: engine, slots: slots, report: report)
+    while let commands = inbox.take(wait: batch.isIdle) {
+      for command in commands { batch.obey(command) }
+      batch.step()
+    }
+  }
+
   package func post(_ command: ComputeCommand) { inbox.post(command) }
 
   /// Ends the thread at the next step boundary.
   package func stop() { inbox.close() }
+
+  /// Waits for the end of a thread that was started and stopped. A process that exits in the middle of a step would pull the numerics library
+  /// from under it.
+  package func join() async {
+    await withCheckedContinuation { continuation in inbox.whenEnded { continuation.resume() } }
+  }
 }
 
 /// Commands on their way to the compute thread.
@@ -76,6 +90,8 @@ private final class Inbox: @unchecked Sendable {
   private let condition = NSCondition()
   private var commands: [ComputeCommand] = []
   private var isClosed = false
+  private var isEnded = false
+  private var endHandlers: [() -> Void] = []
 
   func post(_ command: ComputeCommand) {
     condition.lock()
@@ -89,6 +105,23 @@ private final class Inbox: @unchecked Sendable {
     defer { condition.unlock() }
     isClosed = true
     condition.signal()
+  }
+
+  func end() {
+    condition.lock()
+    isEnded = true
+    let handlers = endHandlers
+    endHandlers = []
+    condition.unlock()
+    for handler in handlers { handler() }
+  }
+
+  func whenEnded(_ handler: @escaping () -> Void) {
+    condition.lock()
+    let isEnded = isEnded
+    if !isEnded { endHandlers.append(handler) }
+    condition.unlock()
+    if isEnded { handler() }
   }
 
   /// What has come in, waiting for something if asked to; `nil` once closed.

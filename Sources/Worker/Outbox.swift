@@ -1,26 +1,28 @@
-import Wire
+package import Wire
 
 /// Messages that the socket would not take yet.
 ///
 /// It stays small however long the broker does not read: of progress, checkpoints and beats only the latest of each task is kept. The order of
 /// what is kept is the order it was added in.
-struct Outbox {
+package struct Outbox {
   /// More than any honest broker makes a worker say: beyond it the connection is given up.
-  static let limit = 1024
+  package static let limit = 1024
 
-  private(set) var messages: [WorkerMessage] = []
+  package private(set) var messages: [WorkerMessage] = []
 
-  var isEmpty: Bool { messages.isEmpty }
-  var isOverfull: Bool { messages.count > Self.limit }
+  package init() {}
 
-  mutating func add(_ message: WorkerMessage) {
+  package var isEmpty: Bool { messages.isEmpty }
+  package var isOverfull: Bool { messages.count > Self.limit }
+
+  package mutating func add(_ message: WorkerMessage) {
     messages.removeAll { Self.supersedes(message, $0) }
     messages.append(message)
   }
 
-  mutating func removeFirst() { messages.removeFirst() }
+  package mutating func removeFirst() { messages.removeFirst() }
 
-  mutating func removeAll() { messages = [] }
+  package mutating func removeAll() { messages = [] }
 
   private static func supersedes(_ new: WorkerMessage, _ old: WorkerMessage) -> Bool {
     switch (new, old) {

@@ -101,6 +101,7 @@ package actor WorkerService: Service {
       self.eventSink.yield(.drain)
     }
     compute.stop()
+    await compute.join()
     // The loop cannot wait for its own end.
     await Self.release(loop, context)
     switch try departure.get() {
