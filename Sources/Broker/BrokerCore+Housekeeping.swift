@@ -10,7 +10,7 @@ extension BrokerCore {
     nextHousekeeping = now + housekeepingInterval
     for worker in workers.all {
       if now - worker.lastHeard >= Int64(limits.deadMilliseconds) {
-        lose(worker.peer, because: "silent for \(now - worker.lastHeard) ms", blame: true)
+        bury(worker.peer, because: "silent for \(now - worker.lastHeard) ms")
         actions.append(.command(worker.peer, .disconnect(reason: "the broker heard nothing for \(limits.deadMilliseconds) ms")))
       } else if now - worker.lastSent >= housekeepingInterval {
         send(.beat, to: worker.peer)
@@ -22,9 +22,8 @@ extension BrokerCore {
       revokeLease(task)
       release(task, failed: "no step in \(limits.stallMilliseconds) ms")
     }
-    if let deadline = leases.orphanDeadline, now >= deadline {
-      leases.orphanDeadline = nil
-      for task in leases.orphans { release(task) }
+    for task in leases.abandoned(at: now) {
+      if case .nobody(_, let lost) = leases[task]?.holder { release(task, failed: lost) }
     }
   }
 
@@ -34,6 +33,5 @@ extension BrokerCore {
     guard late > housekeepingInterval else { return }
     workers.updateAll { $0.lastHeard += late }
     leases.excuse(late)
-    if let deadline = leases.orphanDeadline { leases.orphanDeadline = deadline + late }
   }
 }

@@ -41,7 +41,8 @@ extension BrokerCore {
     let task = TaskID(job: id, sample: UInt32(index), stage: UInt32(sample.stage))
     let ref = TaskRef(task, attempt: sample.attempt &+ 1)
     let resumeStep = need.resumes ? sample.checkpoint?.step : nil
-    leases[task] = Lease(attempt: ref.attempt, worker: worker.peer, bytes: need.bytes, resumeStep: resumeStep ?? 0, lastProgress: now)
+    leases[task] = Lease(
+      attempt: ref.attempt, holder: .worker(worker.peer), bytes: need.bytes, resumeStep: resumeStep ?? 0, lastProgress: now)
     workers.update(worker.peer) {
       $0.leases.insert(task)
       $0.bytesHeld += need.bytes

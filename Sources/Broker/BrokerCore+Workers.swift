@@ -55,7 +55,7 @@ extension BrokerCore {
     for old in [workers.peer(of: worker.process), peer].compactMap({ $0 }) {
       guard let gone = workers.remove(old) else { continue }
       for task in gone.leases.sorted(by: TaskID.isOlder) {
-        leases[task]?.worker = nil
+        leases[task]?.holder = .nobody(until: now, lost: nil)
         unclaimed.append(task)
       }
     }
@@ -65,6 +65,7 @@ extension BrokerCore {
       .welcome(
         beatMilliseconds: limits.beatMilliseconds, deadMilliseconds: limits.deadMilliseconds,
         checkpointMilliseconds: limits.checkpointMilliseconds), to: peer)
+    forgive(worker.process)
     for progress in hello.running where !adopt(progress, by: worker) { send(.revoke(progress.task), to: peer) }
     for task in unclaimed where leases[task].map({ $0.worker == nil }) ?? false { release(task) }
     unsettledStages.insert(worker.stage)
@@ -104,7 +105,7 @@ extension BrokerCore {
     case .done, .failed, .cancelled: return false
     }
     leases[task] = Lease(
-      attempt: sample.attempt, worker: worker.peer, bytes: bytes, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now)
+      attempt: sample.attempt, holder: .worker(worker.peer), bytes: bytes, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now)
     workers.update(worker.peer) {
       $0.leases.insert(task)
       $0.bytesHeld += bytes
@@ -113,18 +114,56 @@ extension BrokerCore {
     return true
   }
 
-  /// A worker is gone. `blame`: it may have died of a task it held.
-  mutating func lose(_ peer: PeerID, because reason: String, blame: Bool) {
+  /// A worker's connection is gone. It may be dead, or about to dial again and go on with what it has.
+  mutating func miss(_ peer: PeerID, because reason: String) {
+    guard let worker = workers.remove(peer) else { return }
+    log(.warning, "worker \(worker.hello.name) is away with \(worker.leases.count) tasks: \(reason)")
+    let until = now + min(2 * Int64(limits.beatMilliseconds), Int64(limits.deadMilliseconds))
+    for task in worker.leases {
+      leases[task]?.holder = .nobody(until: until, lost: "worker \(clip(worker.hello.name, 100)) was lost: \(reason)")
+    }
+    noteBlame(worker)
+  }
+
+  /// A worker is dead, maybe of a task that it held.
+  mutating func bury(_ peer: PeerID, because reason: String) {
     guard let worker = workers[peer] else { return }
-    log(.warning, "worker \(worker.hello.name) is lost: \(reason); \(worker.leases.count) tasks are queued again")
+    log(.warning, "worker \(worker.hello.name) is lost with \(worker.leases.count) tasks: \(reason)")
+    noteBlame(worker)
     for task in worker.leases.sorted(by: TaskID.isOlder) {
-      release(task, failed: blame ? "worker \(clip(worker.hello.name, 100)) was lost: \(reason)" : nil)
+      release(task, failed: "worker \(clip(worker.hello.name, 100)) was lost: \(reason)")
     }
     workers.remove(peer)
   }
 
+  private mutating func noteBlame(_ worker: Worker) {
+    // More have never been lost at a time, so these are old.
+    if blame.count >= limits.maxWorkers { blame = [:] }
+    blame[worker.process] = worker.leases.compactMap { task in leases[task].map { TaskRef(task, attempt: $0.attempt) } }
+      .sorted { TaskID.isOlder($0.task, $1.task) }
+  }
+
+  /// A worker that was thought dead is back, so its tasks did not kill it.
+  private mutating func forgive(_ process: WorkerProcess) {
+    for ref in blame.removeValue(forKey: process) ?? [] {
+      guard let job = jobs[ref.task.job] else { continue }
+      let index = Int(ref.task.sample)
+      let sample = job.samples[index]
+      // If nobody gave the task up yet, nothing was counted.
+      guard sample.phase == .waiting || sample.phase == .leased, sample.stage == Int(ref.task.stage), sample.failures > 0,
+        leases[ref.task]?.attempt != ref.attempt
+      else { continue }
+      jobs.update(ref.task.job) { $0.setFailures(index, sample.failures - 1) }
+      actions.append(.persist(.failuresCounted(ref.task, failures: sample.failures - 1)))
+    }
+  }
+
   private mutating func refuse(_ peer: PeerID, _ reason: String) {
-    if workers[peer] != nil { lose(peer, because: reason, blame: false) }
+    if let worker = workers[peer] {
+      log(.warning, "worker \(worker.hello.name) is sent away: \(reason)")
+      for task in worker.leases.sorted(by: TaskID.isOlder) { release(task) }
+      workers.remove(peer)
+    }
     actions.append(.command(peer, .disconnect(reason: reason)))
   }
 
@@ -170,7 +209,7 @@ extension BrokerCore {
     actions.append(.persist(.checkpoint(task, record, checkpoint.tensors)))
     jobs.update(task.job) {
       $0.setCheckpoint(index, record)
-      $0.forgiveFailures(index)
+      $0.setFailures(index, 0)
     }
     leases[task]?.resumeStep = checkpoint.step
     note(TaskProgress(ref, step: checkpoint.step), of: worker)

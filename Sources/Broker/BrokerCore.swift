@@ -10,6 +10,8 @@ package struct BrokerCore {
   var workers = WorkerTable()
   var leases = LeaseTable()
   var watches = WatchTable()
+  /// Failures that were counted against tasks because their worker was lost, by the worker.
+  var blame: [WorkerProcess: [TaskRef]] = [:]
   var now: Int64
   var unixNow: UInt64
   /// Set by `listening(on:)`; what `locate` answers.
@@ -40,7 +42,7 @@ package struct BrokerCore {
     case .client(let peer, let request, let message, let fresh): handle(message, from: peer, request: request, fresh: fresh)
     case .worker(let peer, let message): handle(message, from: peer)
     case .clientGone(let peer): watches.remove(peer)
-    case .workerGone(let peer, let reason): lose(peer, because: reason, blame: true)
+    case .workerGone(let peer, let reason): miss(peer, because: reason)
     case .tensorsLost(let task, let which): recover(task, from: which)
     case .tick: wakeAt = nil
     }
@@ -66,8 +68,8 @@ package struct BrokerCore {
           enqueue(job, index)
         case .leased:
           leases[TaskID(job: job.id, sample: UInt32(index), stage: UInt32(sample.stage))] = Lease(
-            attempt: sample.attempt, worker: nil, bytes: 0, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now)
-          leases.orphanDeadline = now + Int64(limits.graceMilliseconds)
+            attempt: sample.attempt, holder: .nobody(until: now + Int64(limits.graceMilliseconds), lost: nil), bytes: 0,
+            resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now)
         case .done, .failed, .cancelled: break
         }
       }

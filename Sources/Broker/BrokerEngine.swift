@@ -209,8 +209,9 @@ final class BrokerEngine {
   private func retry() {
     isRetrying = false
     guard !isStopped else { return }
-    for peer in clients.retry() { handle(.clientGone(peer)) }
-    for peer in workers.retry() { handle(.workerGone(peer, reason: "it cannot be reached")) }
+    let now = ContinuousClock.now
+    for peer in clients.retry(at: now) { handle(.clientGone(peer)) }
+    for peer in workers.retry(at: now) { handle(.workerGone(peer, reason: "it cannot be reached")) }
   }
 
   // MARK: Messages
@@ -227,7 +228,7 @@ final class BrokerEngine {
 
   private func send(_ reply: ClientReply, _ request: UInt64, to peer: PeerID) {
     do throws(WireError) {
-      switch clients.send(try WireCodec.encode(reply, request: request), to: peer) {
+      switch clients.send(try WireCodec.encode(reply, request: request), to: peer, at: .now) {
       case .accepted: break
       case .gone: handle(.clientGone(peer))
       case .full:
@@ -256,7 +257,7 @@ final class BrokerEngine {
 
   private func send(_ command: WorkerCommand, to peer: PeerID) {
     do throws(WireError) {
-      switch workers.send(try WireCodec.encode(command), to: peer) {
+      switch workers.send(try WireCodec.encode(command), to: peer, at: .now) {
       case .accepted: break
       case .gone: handle(.workerGone(peer, reason: "it cannot be reached"))
       case .full:

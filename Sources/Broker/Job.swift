@@ -136,9 +136,8 @@ struct Job {
     samples[index].checkpoint = checkpoint
   }
 
-  /// An attempt got further than the ones before it.
-  mutating func forgiveFailures(_ index: Int) {
-    samples[index].failures = 0
+  mutating func setFailures(_ index: Int, _ failures: UInt32) {
+    samples[index].failures = failures
   }
 
   /// Moves an open sample to its next stage, or to its end.

@@ -108,6 +108,8 @@ package final class Journal {
         db, "UPDATE sample SET attempt = ?, leased = 1 WHERE job = ? AND number = ?", [ref.attempt] + place(ref.task.job, ref.task.sample))
     case .released(let task, let failures):
       try run(db, "UPDATE sample SET failures = ?, leased = 0 WHERE job = ? AND number = ?", [failures] + place(task.job, task.sample))
+    case .failuresCounted(let task, let failures):
+      try run(db, "UPDATE sample SET failures = ? WHERE job = ? AND number = ?", [failures] + place(task.job, task.sample))
     case .checkpoint(let task, let checkpoint, let tensors):
       try deleteCheckpoint(task, db)
       for (slot, tensor) in tensors.enumerated() { try insert(tensor, of: task, slot: slot, digest: tensor.digest, db) }

@@ -2,21 +2,28 @@ import Wire
 
 /// A task in a worker's hands.
 struct Lease {
+  enum Holder: Hashable {
+    case worker(PeerID)
+    /// Its worker is away and may come back until then. `lost`: why, if the broker did not just restart itself.
+    case nobody(until: Int64, lost: String?)
+  }
+
   var attempt: UInt32
-  /// `nil`: leased before a restart, by a worker that has not come back yet.
-  var worker: PeerID?
+  var holder: Holder
   /// Tensor bytes of its assignment.
   var bytes: UInt64
   /// The step it was given to go on from.
   var resumeStep: UInt32
   /// When it last took a step.
   var lastProgress: Int64
+
+  var worker: PeerID? {
+    if case .worker(let peer) = holder { peer } else { nil }
+  }
 }
 
 struct LeaseTable {
   private var byTask: [TaskID: Lease] = [:]
-  /// When tasks without a worker are given up and queued again; `nil`: there are none.
-  var orphanDeadline: Int64?
 
   var count: Int { byTask.count }
   var all: some Sequence<(key: TaskID, value: Lease)> { byTask }
@@ -26,9 +33,10 @@ struct LeaseTable {
     set { byTask[task] = newValue }
   }
 
-  /// Sorted, so that a run can be replayed.
-  var orphans: [TaskID] {
-    byTask.filter { $0.value.worker == nil }.map(\.key).sorted(by: TaskID.isOlder)
+  /// Tasks whose worker did not come back in time. Sorted, so that a run can be replayed.
+  func abandoned(at now: Int64) -> [TaskID] {
+    byTask.filter { if case .nobody(let until, _) = $0.value.holder { until <= now } else { false } }.map(\.key)
+      .sorted(by: TaskID.isOlder)
   }
 
   func stalled(since: Int64) -> [TaskID] {
@@ -37,7 +45,12 @@ struct LeaseTable {
 
   /// The broker was not running for a while: that is nobody's lack of progress.
   mutating func excuse(_ milliseconds: Int64) {
-    for index in byTask.values.indices { byTask.values[index].lastProgress += milliseconds }
+    for index in byTask.values.indices {
+      byTask.values[index].lastProgress += milliseconds
+      if case .nobody(let until, let lost) = byTask.values[index].holder {
+        byTask.values[index].holder = .nobody(until: until + milliseconds, lost: lost)
+      }
+    }
   }
 }
 

@@ -8,10 +8,14 @@ final class Outbox {
   private static let maxMessagesPerPeer = 16_384
   private static let maxBytesPerPeer = 64 << 20
   private static let maxBytes = 256 << 20
+  /// A peer that takes nothing for this long is gone. ZeroMQ does not always notice: a full queue can outlive its connection.
+  static let patience = Duration.seconds(10)
 
   private struct Waiting {
     var messages: Deque<[Frame]> = []
     var bytes = 0
+    /// When it began to wait, or last took a message.
+    var lastProgress: ContinuousClock.Instant
   }
 
   private let socket: Socket
@@ -22,26 +26,26 @@ final class Outbox {
 
   init(_ socket: Socket) { self.socket = socket }
 
-  func send(_ frames: [Frame], to peer: PeerID) -> Delivery {
+  func send(_ frames: [Frame], to peer: PeerID, at now: ContinuousClock.Instant) -> Delivery {
     let message = [Frame(peer.bytes)] + frames
-    if waiting[peer] != nil { return enqueue(message, peer) }
+    if waiting[peer] != nil { return enqueue(message, peer, now) }
     do throws(ZeroMQError) {
       try socket.send(message)
       return .accepted
     } catch {
-      return error.code == .wouldBlock ? enqueue(message, peer) : .gone
+      return error.code == .wouldBlock ? enqueue(message, peer, now) : .gone
     }
   }
 
   /// Tries again what waits, and says who is gone.
-  func retry() -> [PeerID] {
+  func retry(at now: ContinuousClock.Instant) -> [PeerID] {
     var gone: [PeerID] = []
     for peer in Array(waiting.keys) {
       while let message = waiting[peer]?.messages.first {
         do throws(ZeroMQError) {
           try socket.send(message)
         } catch {
-          if error.code == .wouldBlock { break }
+          if error.code == .wouldBlock, let last = waiting[peer]?.lastProgress, now - last < Self.patience { break }
           gone.append(peer)
           forget(peer)
           break
@@ -49,6 +53,7 @@ final class Outbox {
         let size = Self.size(message)
         waiting[peer]?.messages.removeFirst()
         waiting[peer]?.bytes -= size
+        waiting[peer]?.lastProgress = now
         bytes -= size
       }
       if waiting[peer]?.messages.isEmpty == true { waiting[peer] = nil }
@@ -60,9 +65,9 @@ final class Outbox {
     bytes -= waiting.removeValue(forKey: peer)?.bytes ?? 0
   }
 
-  private func enqueue(_ message: [Frame], _ peer: PeerID) -> Delivery {
+  private func enqueue(_ message: [Frame], _ peer: PeerID, _ now: ContinuousClock.Instant) -> Delivery {
     let size = Self.size(message)
-    var queue = waiting[peer] ?? Waiting()
+    var queue = waiting[peer] ?? Waiting(lastProgress: now)
     guard queue.messages.count < Self.maxMessagesPerPeer, queue.bytes + size <= Self.maxBytesPerPeer, bytes + size <= Self.maxBytes
     else { return .full }
     waiting[peer] = nil

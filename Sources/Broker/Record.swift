@@ -10,6 +10,8 @@ package enum Record: Sendable {
   case leased(TaskRef)
   /// The attempt is over without a result. `failures`: attempts in a row that failed without progress.
   case released(TaskID, failures: UInt32)
+  /// The count of failures turned out to be another.
+  case failuresCounted(TaskID, failures: UInt32)
   /// Replaces the task's previous checkpoint.
   case checkpoint(TaskID, CheckpointRecord, [WireTensor])
   case checkpointDropped(TaskID)

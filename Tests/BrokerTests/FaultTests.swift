@@ -148,8 +148,44 @@ struct FaultTests {
       let assignment = try #require(driver.takeAssignments(peer).first)
       if round < 3 { driver.handle(.worker(peer, .checkpoint(assignment.task, checkpoint(UInt32(round) + 1)))) }
       driver.handle(.workerGone(peer, reason: "gone"))
+      driver.pass(3_000)
     }
     #expect(driver.status(job)?.state == .failed)
+  }
+
+  @Test func aWorkerThatDialsAgainSoonLosesNothing() throws {
+    var limits = BrokerLimits()
+    limits.maxAttempts = 1
+    let driver = CoreDriver(limits)
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    driver.hello("b", makeHello("b", boot: 2, pipeline: pipeline, slots: 4))
+    _ = driver.submit(2)
+    let assignment = try #require(driver.takeAssignments("a").first)
+    driver.handle(.workerGone("a", reason: "gone"))
+    driver.pass(1_000, beating: "b")
+    driver.hello("a2", makeHello("a", pipeline: pipeline, running: [TaskProgress(assignment.task, step: 2)]))
+    #expect(driver.takeAssignments("b").count == 1)
+    driver.finish(assignment, at: "a2", pipeline: pipeline)
+    #expect(driver.store.stagesDone == 1)
+  }
+
+  @Test func aWorkerThatComesBackDidNotDieOfItsTask() throws {
+    var limits = BrokerLimits()
+    limits.maxAttempts = 2
+    let driver = CoreDriver(limits)
+    driver.hello("a0", makeHello("a", pipeline: pipeline))
+    let job = driver.submit()
+    for round in 0..<5 {
+      let peer = PeerID(Array("a\(round)".utf8))
+      let assignment = try #require(driver.takeAssignments(peer).first, "round \(round)")
+      #expect(assignment.task.attempt == UInt32(round) + 1)
+      // Silent for too long, or unreachable; then it is back, too late for its attempt.
+      if round % 2 == 0 { driver.pass(6_000) } else { driver.handle(.workerGone(peer, reason: "gone")) }
+      driver.pass(3_000)
+      driver.hello(PeerID(Array("a\(round + 1)".utf8)), makeHello("a", pipeline: pipeline))
+    }
+    #expect(driver.status(job)?.state == .running)
+    #expect(driver.store.jobs[job]?.samples[0].failures == 0)
   }
 
   @Test func aStuckTaskIsTakenAway() throws {

@@ -36,18 +36,19 @@ struct OutboxTests {
   }
 
   static let size = 1 << 20
+  let start = ContinuousClock.now
 
   @Test func aSlowPeerGetsEverythingInOrder() throws {
     let link = try Link()
     defer { link.close() }
     // More than all queues on the way hold.
     for number in 0..<40 as Range<UInt8> {
-      #expect(link.outbox.send([Frame(Array(repeating: number, count: Self.size))], to: link.peer) == .accepted)
+      #expect(link.outbox.send([Frame(Array(repeating: number, count: Self.size))], to: link.peer, at: start) == .accepted)
     }
     #expect(!link.outbox.isEmpty)
     var received: [UInt8] = []
     while received.count < 40 {
-      #expect(link.outbox.retry().isEmpty)
+      #expect(link.outbox.retry(at: start).isEmpty)
       if let frames = try link.dealer.receive() { received.append(frames[0].bytes[0]) }
     }
     #expect(received == Array(0..<40))
@@ -59,22 +60,20 @@ struct OutboxTests {
     defer { link.close() }
     let frame = Frame(Array(repeating: 0, count: Self.size))
     var accepted = 0
-    while accepted < 200, link.outbox.send([frame], to: link.peer) == .accepted { accepted += 1 }
+    while accepted < 200, link.outbox.send([frame], to: link.peer, at: start) == .accepted { accepted += 1 }
     #expect(accepted >= 63 && accepted < 200)
     link.outbox.forget(link.peer)
     #expect(link.outbox.isEmpty)
   }
 
-  @Test func aPeerThatIsGoneIsReported() throws {
+  @Test func aPeerThatIsGoneOrTakesNothingIsReported() throws {
     let link = try Link()
     defer { link.close() }
-    #expect(link.outbox.send([Frame([1])], to: "nobody") == .gone)
+    #expect(link.outbox.send([Frame([1])], to: "nobody", at: start) == .gone)
     let frame = Frame(Array(repeating: 0, count: Self.size))
-    while link.outbox.isEmpty { _ = link.outbox.send([frame], to: link.peer) }
-    link.dealer.close()
-    var gone: [PeerID] = []
-    while gone.isEmpty { gone = link.outbox.retry() }
-    #expect(gone == [link.peer])
+    while link.outbox.isEmpty { _ = link.outbox.send([frame], to: link.peer, at: start) }
+    #expect(link.outbox.retry(at: start + Outbox.patience - .milliseconds(1)).isEmpty)
+    #expect(link.outbox.retry(at: start + Outbox.patience) == [link.peer])
     #expect(link.outbox.isEmpty)
   }
 }

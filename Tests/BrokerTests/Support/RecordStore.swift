@@ -38,6 +38,8 @@ struct RecordStore {
         $0.failures = failures
         $0.isLeased = false
       }
+    case .failuresCounted(let task, let failures):
+      change(task) { $0.failures = failures }
     case .checkpoint(let task, let checkpoint, let tensors):
       change(task) {
         #expect($0.isLeased)
