@@ -179,9 +179,6 @@ extension WeirClient {
 extension JobStatus {
   func stage(_ name: String) -> StageStatus? { stages.first { $0.stage == name } }
 
-  /// A stage is at work: it has tasks that took steps and are not done.
-  func isAtWork(_ name: String) -> Bool {
-    guard let stage = stage(name) else { return false }
-    return stage.running > 0 && stage.stepsDone > 0 && stage.done < samples
-  }
+  /// A task of the stage has taken a step.
+  func hasBegun(_ name: String) -> Bool { (stage(name)?.stepsDone ?? 0) > 0 }
 }

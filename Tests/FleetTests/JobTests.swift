@@ -73,11 +73,13 @@ extension FleetTests {
 
     @Test func aCancelledJobStopsAndMakesRoom() async throws {
       try await Fleet.with(.synthetic(stepMilliseconds: 5), slots: 2) { fleet in
-        let client = try await fleet.client
+        // It never asks twice: the second answer would count what the first request left to cancel.
+        let client = try WeirClient(
+          broker: await fleet.endpoint, options: .init(resendAfter: .seconds(60), patience: .seconds(60), watchSilence: .seconds(60)))
         let long = Submission(runs: [SampleRun(label: "0", seed: 0, count: 8)], options: steps(20, 1000, 1000))
         let job = try await client.submit(long).job
         var states = client.watch(job).makeAsyncIterator()
-        _ = try await next(&states) { $0.isAtWork("sr64") && $0.isAtWork("base32") || $0.isAtWork("sr64") && $0.stage("base32")?.done == 8 }
+        _ = try await next(&states) { $0.hasBegun("sr64") }
         let cancelled = try await client.cancel(job)
         #expect(cancelled.stopped > 0 && cancelled.tooLate == 0)
         #expect(cancelled.stopped + cancelled.queued == 8)
