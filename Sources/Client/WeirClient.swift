@@ -13,8 +13,8 @@ import ZeroMQ
 /// ```
 ///
 /// Nothing is lost when a broker or a link goes down and comes back: a request without an answer is sent again, on a new socket, until
-/// ``Options/patience`` ends (zguide's Lazy Pirate), and a watch asks again by itself. Sending twice is safe: a submission carries a key that
-/// makes it one job, and the other requests change nothing or are the same done twice.
+/// ``Options/patience`` ends (zguide's Lazy Pirate), and a watch asks again by itself. Sending twice is safe: a submission carries a key
+/// that makes it one job, and the other requests change nothing or are the same done twice.
 ///
 /// Requests may run at the same time on one client; each gets its own answer. All clients of a process share one thread.
 public actor WeirClient {
@@ -47,9 +47,8 @@ public actor WeirClient {
   private let logger: Logger
   private let runtime: Runtime
   private let lastID = Atomic<UInt64>(0)
-  private var socket: Socket?
+  private let line = Line()
   private var outstanding: [UInt64: Outstanding] = [:]
-  private var timer: SocketLoop.TimerID?
   private var lastHeard: ContinuousClock.Instant?
   private var lastGarbage: (at: ContinuousClock.Instant, what: String)?
   private var isClosed = false
@@ -78,9 +77,9 @@ public actor WeirClient {
     self.runtime = try Runtime.shared()
   }
 
-  isolated deinit {
-    hangUp()
-    disarm()
+  deinit {
+    // Not an isolated deinit: the optimiser of Swift 6.3.1 fails on its users in other modules ("circular reference").
+    Task { [line, loop = runtime.loop] in await loop.perform { line.end(on: loop) } }
   }
 
   // MARK: Requests
@@ -235,7 +234,7 @@ public actor WeirClient {
     let due = outstanding.filter { $0.value.due <= now }
     let isQuiet = due.values.contains { request in request.sent.map { sent in lastHeard.map { $0 < sent } ?? true } ?? false }
     do throws(ZeroMQError) {
-      if socket == nil || isQuiet {
+      if line.socket == nil || isQuiet {
         if isQuiet { logger.debug("no answer, dialling again", metadata: ["broker": "\(broker)"]) }
         try dial()
         for id in outstanding.keys.sorted() { try send(id, at: now) }
@@ -254,7 +253,7 @@ public actor WeirClient {
   }
 
   private func send(_ id: UInt64, at now: ContinuousClock.Instant) throws(ZeroMQError) {
-    guard let socket, var request = outstanding[id] else { return }
+    guard let socket = line.socket, var request = outstanding[id] else { return }
     do throws(ZeroMQError) {
       try socket.send(request.frames)
       request.sent = now
@@ -292,18 +291,13 @@ public actor WeirClient {
     let socket = try Socket(runtime.context, .dealer, options)
     try socket.connect(broker)
     runtime.loop.add(socket) { [weak self] in self?.assumeIsolated { $0.drain() } }
-    self.socket = socket
+    line.socket = socket
   }
 
-  private func hangUp() {
-    guard let socket else { return }
-    runtime.loop.remove(socket)
-    socket.close()
-    self.socket = nil
-  }
+  private func hangUp() { line.hangUp(on: runtime.loop) }
 
   private func drain() {
-    while let socket {
+    while let socket = line.socket {
       do throws(ZeroMQError) {
         guard let frames = try socket.receive() else { return }
         hear(frames)
@@ -368,16 +362,13 @@ public actor WeirClient {
   private func arm() {
     disarm()
     guard let next = outstanding.values.lazy.map({ min($0.due, $0.deadline) }).min() else { return }
-    timer = runtime.loop.schedule(after: max(.zero, next - .now)) { [weak self] in
+    line.timer = runtime.loop.schedule(after: max(.zero, next - .now)) { [weak self] in
       self?.assumeIsolated {
-        $0.timer = nil
+        $0.line.timer = nil
         $0.attend()
       }
     }
   }
 
-  private func disarm() {
-    if let timer { runtime.loop.cancel(timer) }
-    timer = nil
-  }
+  private func disarm() { line.disarm(on: runtime.loop) }
 }

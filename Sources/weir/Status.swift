@@ -7,9 +7,10 @@ struct Status: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Shows a job, or all of them.",
     discussion: """
-      --json prints {"jobs": [...]} or, of one job, the job itself: job, state (queued, running, done, failed, cancelled), pipeline, digest, \
-      samples, done, truncated, submitted_ms, finished_ms, stages (stage, queued, running, done, failed, steps_done, steps_total), options \
-      (stage, steps, sampler, eta, aug) and details (index, label, label_name, seed, state, stage, attempts, error).
+      --json prints {"jobs": [...]} or, of one job, the job itself: job, state (queued, running, done, failed, cancelled), pipeline, \
+      digest, samples, done, truncated, submitted_ms, finished_ms, stages (stage, queued, running, done, failed, steps_done, \
+      steps_total), options (stage, steps, sampler, eta, aug) and details (index, label, label_name, seed, state, stage, attempts, \
+      error).
       """)
 
   @OptionGroup var connection: BrokerOptions

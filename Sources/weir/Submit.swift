@@ -7,15 +7,16 @@ struct Submit: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Asks for images, and waits for them.",
     discussion: """
-      An image's bytes depend on the pipeline, its label, its seed and the sampler options, and on nothing else. A label's samples have the \
-      seeds SEED, SEED+1, … With --out each image is written as JOB-INDEX.png as soon as it is finished, and contact-sheet.png at the end.
+      An image's bytes depend on the pipeline, its label, its seed and the sampler options, and on nothing else. A label's samples have \
+      the seeds SEED, SEED+1, … With --out each image is written as JOB-INDEX.png as soon as it is finished, and contact-sheet.png at \
+      the end.
 
       Ctrl-C stops the waiting, not the job: 'weir watch JOB' waits again.
 
       A --samples file has lines of label,seed. Lists of stages look like base32=20,sr64=15; stages not named keep the pipeline's defaults.
 
-      --json prints objects with an "event": accepted (job, samples, duplicate, key), progress and finished (as 'weir status --json'), image \
-      (job, sample, label, label_name, seed, digest, numerics, path).
+      --json prints objects with an "event": accepted (job, samples, duplicate, key), progress and finished (as 'weir status --json'), \
+      image (job, sample, label, label_name, seed, digest, numerics, path).
       """)
 
   @OptionGroup var connection: BrokerOptions

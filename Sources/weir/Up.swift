@@ -6,9 +6,10 @@ struct Up: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Runs a fleet on this machine: a broker and its workers.",
     discussion: """
-      Prints one line, "ready broker=ENDPOINT workers=N", on standard output once the broker has welcomed every worker; what the processes say \
-      goes to standard error, each line marked with its process. A process that dies is started again. Ctrl-C or SIGTERM stops the workers, which \
-      hand back what they work on, then the broker; unfinished jobs go on with the next 'weir up' of the same --data.
+      Prints one line, "ready broker=ENDPOINT workers=N", on standard output once the broker has welcomed every worker; what the \
+      processes say goes to standard error, each line marked with its process. A process that dies is started again. Ctrl-C or SIGTERM \
+      stops the workers, which hand back what they work on, then the broker; unfinished jobs go on with the next 'weir up' of the same \
+      --data.
       """)
 
   @Option(help: ArgumentHelp("The pipeline: a folder with cascade.json and its weights.", valueName: "folder"))

@@ -6,8 +6,8 @@ struct Workers: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Shows the workers that the broker knows.",
     discussion: """
-      --json prints {"workers": [...]} with name, stage, pipeline, digest, numerics, slots, running, finished (tasks since it came), step_ms \
-      (per sample), silent_ms, host, pid.
+      --json prints {"workers": [...]} with name, stage, pipeline, digest, numerics, slots, running, finished (tasks since it came), \
+      step_ms (per sample), silent_ms, host, pid.
       """)
 
   @OptionGroup var connection: BrokerOptions

@@ -237,6 +237,30 @@ import ZeroMQ
     await broker.stop()
   }
 
+  @Test func aClientThatIsLetGoHangsUp() async throws {
+    let (broker, endpoint) = try await ScriptedBroker.start()
+    let peer: Frame
+    do {
+      let client = try WeirClient(broker: endpoint, options: calm)
+      async let workers = client.workers()
+      let received = await broker.next()
+      try await broker.answer(received, .workers([]))
+      _ = try await workers
+      peer = received.peer
+    }
+    // Until the ROUTER knows no such peer any more.
+    var failure: ZeroMQError.Code?
+    while failure != .hostUnreachable {
+      do {
+        try await broker.send([Frame([0])], to: peer)
+        await Task.yield()
+      } catch let error as ZeroMQError {
+        failure = error.code
+      }
+    }
+    await broker.stop()
+  }
+
   @Test(arguments: [
     "", "localhost:7710", "http://localhost:7710", "tcp://", "tcp://nonsense", "tcp://127.0.0.1:port", "tcp://127.0.0.1:99999",
   ])
