@@ -26,12 +26,13 @@ using PointwiseBinary = at::Tensor(
 
 }  // namespace
 
-wt_status wt_pack_conv2d_weight(wt_tensor weight, int64_t stride, int64_t padding, wt_tensor *out) {
+wt_status wt_pack_conv2d_weight(wt_tensor weight, int64_t stride, int64_t padding, const int64_t input[4], wt_tensor *out) {
   return guarded([&] {
     const at::NoGradGuard noGradients;
     static const auto op = find<Reorder>("mkldnn::_reorder_convolution_weight", "");
     const c10::SymInt pad[] = {padding, padding}, step[] = {stride, stride}, one[] = {1, 1};
-    *out = wrap(op.call(value(weight).detach(), pad, step, one, 1, std::nullopt));
+    const c10::SymInt shape[] = {input[0], input[1], input[2], input[3]};
+    *out = wrap(op.call(value(weight).detach(), pad, step, one, 1, c10::SymIntArrayRef(shape)));
   });
 }
 

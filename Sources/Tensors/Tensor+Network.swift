@@ -19,12 +19,16 @@ package struct PackedConvolutionWeight: Sendable {
   let stride: Int
   let padding: Int
 
-  /// `weight`: (out, in, kh, kw), f32 or bf16.
-  package init(_ weight: Tensor, stride: Int, padding: Int) throws(TorchError) {
+  /// `weight`: (out, in, kh, kw), f32 or bf16. `input`: the shape (N, in, H, W) it will mostly meet; the order that oneDNN likes best
+  /// depends on it, and another shape's convolution may have to reorder the weight every time.
+  package init(_ weight: Tensor, stride: Int, padding: Int, input: [Int]) throws(TorchError) {
+    guard input.count == 4 else {
+      throw TorchError(operation: "packConvolutionWeight", message: "the input's shape needs 4 sizes, not \(input)")
+    }
     self.stride = stride
     self.padding = padding
     tensor = try Tensor.make("packConvolutionWeight", keeping: weight) {
-      wt_pack_conv2d_weight(weight.handle, Int64(stride), Int64(padding), $0)
+      wt_pack_conv2d_weight(weight.handle, Int64(stride), Int64(padding), input.map(Int64.init), $0)
     }
   }
 }

@@ -191,7 +191,8 @@ extension TensorsTests {
         input.channelsLast().conv2d(weight.channelsLast(), offset, stride: stride, padding: padding), expected, within: 1e-5,
         "channels-last")
 
-      let packed = try PackedConvolutionWeight(weight, stride: stride, padding: padding)
+      // Packed for another batch than it meets.
+      let packed = try PackedConvolutionWeight(weight, stride: stride, padding: padding, input: [1, 3, 5, 6])
       let residual = try numbers.tensor([2, 4, height, width]).channelsLast()
       let fused = try input.channelsLast().conv2dPointwise(weight: packed, bias: offset, activation: .silu)
       try expectClose(fused, y.silu().floats(), within: 1e-5, "fused silu")

@@ -114,8 +114,9 @@ wt_status wt_fused_group_norm(
     wt_tensor shift /* NULL */, bool silu, wt_tensor *out);
 /* Instruction set that wt_fused_group_norm runs with on this CPU; static storage. */
 const char *wt_fused_kernel_target(void);
-/* A convolution weight in oneDNN's own order, good only for wt_conv2d_packed with the same stride and padding. */
-wt_status wt_pack_conv2d_weight(wt_tensor weight, int64_t stride, int64_t padding, wt_tensor *out);
+/* A convolution weight in oneDNN's own order, good only for wt_conv2d_packed with the same stride and padding. `input` is the shape
+ * (N, C, H, W) it will mostly meet, for which the order is chosen; other shapes work, but may cost a reorder at every call. */
+wt_status wt_pack_conv2d_weight(wt_tensor weight, int64_t stride, int64_t padding, const int64_t input[4], wt_tensor *out);
 /* activation(conv2d(x) + bias + residual), CPU, not differentiable. */
 wt_status wt_conv2d_packed(
     wt_tensor x, wt_tensor packed, wt_tensor bias /* NULL */, wt_tensor residual /* NULL */, int64_t stride, int64_t padding,
