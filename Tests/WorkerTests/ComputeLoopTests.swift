@@ -1,3 +1,4 @@
+import Dispatch
 import Testing
 import Wire
 import Worker
@@ -162,14 +163,19 @@ struct Reports: ~Copyable {
   }
 
   @Test func aStepThatThrowsEndsOnlyTheGuilty() async throws {
-    var reports = try await Reports(slots: 4) { try PoisonedEngine() }
+    let gate = DispatchSemaphore(value: 0)
+    var reports = try await Reports(slots: 4) { try PoisonedEngine(gate) }
     for sample in 0..<4 { reports.loop.post(.start(assignment(ref(UInt32(sample)), seed: UInt64(sample), steps: 6))) }
+    // All are there before the first has begun.
+    gate.signal()
     var finished: Set<TaskRef> = []
     var failed: [TaskRef: Bool] = [:]
     while finished.count + failed.count < 4 {
       switch try await reports.next() {
       case .finished(let result, _):
         finished.insert(result.task)
+        // The others took the step that it could not, instead of waiting for it.
+        #expect(failed.count == 1)
         let seed = UInt64(result.task.task.sample)
         #expect(
           result.tensor
@@ -215,13 +221,20 @@ struct Reports: ~Copyable {
 private final class PoisonedEngine: Engine {
   static let poisonedSample: UInt32 = 2
   private let inner: SyntheticEngine
+  private let gate: DispatchSemaphore
+  private var isOpen = false
   private var poisoned: (any TaskRun)?
 
-  init() throws { inner = try SyntheticEngine(stage: "base32", stepMilliseconds: 0) }
+  init(_ gate: DispatchSemaphore) throws {
+    inner = try SyntheticEngine(stage: "base32", stepMilliseconds: 0)
+    self.gate = gate
+  }
 
   var info: EngineInfo { inner.info }
 
   func begin(_ assignment: Assignment) throws -> any TaskRun {
+    if !isOpen { gate.wait() }
+    isOpen = true
     let run = try inner.begin(assignment)
     if assignment.task.task.sample == Self.poisonedSample { poisoned = run }
     return run

@@ -104,6 +104,20 @@ import Worker
     }
   }
 
+  @Test func aWelcomeEndsTheBackingOff() {
+    var harness = CoreHarness()
+    _ = harness.handle(.start)
+    for _ in 0..<6 {
+      _ = harness.handle(.locateFailed(reason: "no"))
+      while !harness.wake().contains(.locate) {}
+    }
+    _ = harness.welcome()
+    _ = harness.command(.disconnect(reason: "restart"))
+    let down = harness.now
+    while !harness.wake().contains(.locate) {}
+    #expect(harness.now - down <= WorkerCore.firstBackOff)
+  }
+
   @Test func saysEveryFewSecondsThatNobodyAnswers() {
     var harness = CoreHarness()
     _ = harness.handle(.start)

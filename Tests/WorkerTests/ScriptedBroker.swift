@@ -69,7 +69,17 @@ actor ScriptedBroker {
 
   func next() async throws -> Received {
     if !inbox.isEmpty { return inbox.removeFirst() }
-    return try await withCheckedThrowingContinuation { reader = $0 }
+    return try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { reader = $0 }
+    } onCancel: {
+      Task { await giveUp() }
+    }
+  }
+
+  /// The test's time is up.
+  private func giveUp() {
+    reader?.resume(throwing: CancellationError())
+    reader = nil
   }
 
   /// The next message that fits; others are passed over.
