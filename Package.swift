@@ -45,7 +45,7 @@ let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collect
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
-var targets: [Target] = [
+let targets: [Target] = [
   .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
   .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
   .systemLibrary(name: "CPNG", providers: [.apt(["libpng-dev"])]),
@@ -100,15 +100,9 @@ var targets: [Target] = [
     swiftSettings: swiftSettings),
 ]
 
-// DEVELOPMENT ONLY, removed before the first release: WEIR_ONLY=A,B builds just these targets.
-if let only = Context.environment["WEIR_ONLY"] {
-  let names = Set(only.split(separator: ",").map(String.init))
-  targets = targets.filter { names.contains($0.name) }
-}
-
 let package = Package(
   name: "weir",
-  products: targets.contains { $0.name == "Client" } ? [.library(name: "WeirClient", targets: ["Client"])] : [],
+  products: [.library(name: "WeirClient", targets: ["Client"])],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),

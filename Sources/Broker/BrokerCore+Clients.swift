@@ -144,7 +144,9 @@ extension BrokerCore {
         counts.stopped += 1
         revokeLease(TaskID(job: id, sample: UInt32(index), stage: UInt32(sample.stage)))
       case .done, .failed: counts.tooLate += 1
-      case .cancelled: break
+      // Asked again, because the first answer was lost: the same answer.
+      case .cancelled where sample.attempt > 0: counts.stopped += 1
+      case .cancelled: counts.queued += 1
       }
     }
     if job.ending == nil { end(id, .cancelled) }
