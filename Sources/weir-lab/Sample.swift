@@ -43,8 +43,8 @@ struct Sample: ParsableCommand {
   @Flag(help: "Stop the first stage at the second's level s instead of noising its output.")
   var truncated = false
 
-  @Option(help: "Processor threads.")
-  var threads: Int?
+  @Option(help: "Processor threads; part of the numerics class, as of a worker.")
+  var threads = 1
 
   @Option(help: "cpu or cuda:N.")
   var device = "cpu"
@@ -58,7 +58,7 @@ struct Sample: ParsableCommand {
   func validate() throws {
     guard count >= 1 else { throw ValidationError("--count \(count): at least 1") }
     guard dtype == nil || precision != nil else { throw ValidationError("--dtype \(dtype ?? ""): give f32 or bf16") }
-    guard (1...1024).contains(threads ?? 1) else { throw ValidationError("--threads \(threads ?? 1): give 1 to 1024") }
+    guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024") }
   }
 
   private var precision: DType? { [DType.f32, .bf16].first { $0.rawValue == dtype } }
@@ -66,7 +66,7 @@ struct Sample: ParsableCommand {
   func run() throws {
     let manifest = try Manifest.load(pipeline)
     let (labels, options) = try request(manifest)
-    if let threads { try Torch.setThreads(threads) }
+    try Torch.setThreads(threads)
     try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
     let pipeline = try Pipeline.load(pipeline)
     let sampler = try SerialSampler(pipeline, device: Device(device), dtype: precision)
