@@ -20,7 +20,7 @@ namespace weir {
 extern std::atomic<int64_t> liveHandles;
 
 void setError(const char *message) noexcept;
-// The thread count is per thread in OpenMP; this brings the calling thread up to the last wt_set_threads.
+// The thread count is per thread in OpenMP; this brings the calling thread up to the last wt_set_threads, or to 1 in WT_ONE_THREAD.
 void adoptThreadCount();
 
 template <class Body>

@@ -19,8 +19,9 @@ std::atomic<int64_t> liveHandles{0};
 
 namespace {
 thread_local std::string lastError;
-std::atomic<uint32_t> threadGeneration{0};
-thread_local uint32_t seenThreadGeneration = 0;
+std::atomic<int> processThreads{0};
+thread_local int threads = 0;
+thread_local int oneThreadDepth = 0;
 }  // namespace
 
 void setError(const char *message) noexcept {
@@ -32,10 +33,12 @@ void setError(const char *message) noexcept {
 }
 
 void adoptThreadCount() {
-  const uint32_t current = threadGeneration.load(std::memory_order_acquire);
-  if (current != seenThreadGeneration) {
-    at::init_num_threads();
-    seenThreadGeneration = current;
+  static const int initial = at::get_num_threads();
+  const int chosen = processThreads.load(std::memory_order_acquire);
+  const int wanted = oneThreadDepth > 0 ? 1 : chosen > 0 ? chosen : initial;
+  if (wanted != threads) {
+    at::set_num_threads(wanted);
+    threads = wanted;
   }
 }
 
@@ -88,6 +91,17 @@ using namespace weir;
 
 namespace {
 
+// Operations of the thread that holds it run on that thread alone.
+struct OneThread {
+  OneThread() {
+    oneThreadDepth += 1;
+    adoptThreadCount();
+  }
+  ~OneThread() { oneThreadDepth -= 1; }
+  OneThread(const OneThread &) = delete;
+  OneThread &operator=(const OneThread &) = delete;
+};
+
 struct Autocast {
   at::DeviceType type;
   bool wasEnabled;
@@ -114,6 +128,7 @@ struct wt_mode_s {
   std::optional<at::NoGradGuard> noGradients;
   std::optional<c10::InferenceMode> inference;
   std::optional<Autocast> autocast;
+  std::optional<OneThread> oneThread;
 };
 
 const char *wt_last_error(void) { return lastError.c_str(); }
@@ -136,8 +151,8 @@ bool wt_cuda_available(void) {
 wt_status wt_set_threads(int32_t count) {
   return guarded([&] {
     TORCH_CHECK(count >= 1, "the thread count must be at least 1, not ", count);
-    at::set_num_threads(count);
-    threadGeneration.fetch_add(1, std::memory_order_release);
+    processThreads.store(count, std::memory_order_release);
+    adoptThreadCount();
   });
 }
 
@@ -157,6 +172,7 @@ wt_status wt_mode_begin(wt_mode_kind kind, const char *autocastDevice, wt_dtype 
     switch (kind) {
       case WT_NO_GRADIENTS: mode->noGradients.emplace(); break;
       case WT_INFERENCE: mode->inference.emplace(); break;
+      case WT_ONE_THREAD: mode->oneThread.emplace(); break;
       case WT_AUTOCAST: mode->autocast.emplace(device(autocastDevice).type(), scalarType(autocastType)); break;
     }
     liveHandles.fetch_add(1, std::memory_order_relaxed);

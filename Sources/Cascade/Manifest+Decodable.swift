@@ -121,7 +121,6 @@ extension Manifest: Decodable {
 extension Manifest.Stage: Decodable {
   private enum Key: String, CodingKey, CaseIterable {
     case name, resolution, weights, network, schedule, prediction, variance, conditioning, sampler, dtype
-    case microBatch = "micro_batch"
   }
 
   private enum Precision: String, CaseIterable { case f32, bf16 }
@@ -144,7 +143,6 @@ extension Manifest.Stage: Decodable {
     variance = try values.choice(Variance.self, forKey: .variance)
     conditioning = try values.decodeIfPresent(Manifest.Conditioning.self, forKey: .conditioning)
     sampler = try values.decode(Manifest.DefaultSampler.self, forKey: .sampler)
-    microBatch = try values.number(1...64, forKey: .microBatch)
     dtype = try values.choice(Precision.self, forKey: .dtype) == .f32 ? .f32 : .bf16
     guard network.imageSize == resolution else {
       throw values.problem(.network, "image_size \(network.imageSize) is not the stage's resolution \(resolution)")

@@ -25,8 +25,6 @@ package struct Manifest: Hashable, Sendable {
     package let conditioning: Conditioning?
     /// What a job that names none gets.
     package let sampler: DefaultSampler
-    /// The most samples that one forward pass takes.
-    package let microBatch: Int
     /// What the network is computed in where the device multiplies it natively: f32 or bf16; see `NumericsClass.dtype`.
     package let dtype: DType
 

@@ -1,14 +1,12 @@
 import Foundation
 package import Tensors
 
-/// Within a numerics class the same sample has the same bytes: `cpu/avx512_bf16/torch-2.13.0/bf16/1-thread`.
-///
-/// The number of threads is part of it: in f32, oneDNN divides some convolutions' sums differently for one thread and for two.
+/// Within a numerics class the same sample has the same bytes: `cpu/avx512_bf16/torch-2.13.0/bf16`.
 package enum NumericsClass {
   static func name(device: Device, dtype: DType) -> String {
     let kind = device.name.prefix { $0 != ":" }
     let instructions = device.isCPU ? bf16Instructions ?? Torch.cpuCapability.lowercased() : String(kind)
-    return "\(kind)/\(instructions)/torch-\(Torch.version)/\(dtype.rawValue)/\(Torch.threads)-thread"
+    return "\(kind)/\(instructions)/torch-\(Torch.version)/\(dtype.rawValue)"
   }
 
   /// What a network that may be computed in `preferred` is computed in on a device: bf16 only where the device multiplies it. Elsewhere it is

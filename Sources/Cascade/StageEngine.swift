@@ -16,8 +16,10 @@ package final class StageEngine {
 
   /// Loads the stage's weights.
   ///
-  /// - Parameter dtype: f32 or bf16; `nil`: as the manifest says, see `NumericsClass.dtype`.
-  package init(_ pipeline: Pipeline, stage: Int, device: Device = .cpu, dtype: DType? = nil) throws(CascadeError) {
+  /// - Parameters:
+  ///   - dtype: f32 or bf16; `nil`: as the manifest says, see `NumericsClass.dtype`.
+  ///   - threads: how many samples are computed at a time; no sample's bytes depend on it.
+  package init(_ pipeline: Pipeline, stage: Int, device: Device = .cpu, dtype: DType? = nil, threads: Int = 1) throws(CascadeError) {
     let setting = pipeline.manifest.stages[stage]
     let path = pipeline.weightsPath(stage: stage)
     self.pipeline = pipeline
@@ -27,7 +29,7 @@ package final class StageEngine {
     numerics = NumericsClass.name(device: device, dtype: dtype)
     do {
       let weights = try Safetensors.open(path)
-      network = try ServedUNet(setting.network, weights: weights, dtype: dtype, device: device)
+      network = try ServedUNet(setting.network, weights: weights, dtype: dtype, device: device, threads: threads)
     } catch let error as SafetensorsError {
       throw CascadeError(.weights, "\(error); train stage \(setting.name) again, or copy its file again")
     } catch let error as UNetError {
@@ -49,25 +51,23 @@ package final class StageEngine {
 
   /// One denoising step of each run; none is finished. If this throws, none has moved.
   package func advance(_ runs: [StageRun]) throws(CascadeError) {
-    var outputs: [[Float]] = []
-    let size = recipe.stage.microBatch
-    for start in stride(from: 0, to: runs.count, by: size) {
-      let batch = runs[start..<min(start + size, runs.count)]
-      do {
-        outputs.append(try predict(batch))
-      } catch {
-        throw CascadeError(.computation, "stage \(recipe.stage.name) failed at a step: \(error)")
-      }
+    guard !runs.isEmpty else { return }
+    let outputs: [Float]
+    do {
+      outputs = try predict(runs)
+    } catch {
+      throw CascadeError(.computation, "stage \(recipe.stage.name) failed at a step: \(error)")
     }
-    for (index, run) in runs.enumerated() {
-      let count = run.sampler.outputCount(for: run.x.count)
-      let start = index % size * count
-      outputs[index / size].withUnsafeBufferPointer { run.advance(UnsafeBufferPointer(rebasing: $0[start..<start + count])) }
+    let count = outputs.count / runs.count
+    outputs.withUnsafeBufferPointer { outputs in
+      for (index, run) in runs.enumerated() {
+        run.advance(UnsafeBufferPointer(rebasing: outputs[index * count..<(index + 1) * count]))
+      }
     }
   }
 
-  /// The network's outputs for one micro-batch, one run after the other.
-  private func predict(_ runs: ArraySlice<StageRun>) throws -> [Float] {
+  /// The network's outputs, one run after the other.
+  private func predict(_ runs: [StageRun]) throws -> [Float] {
     let configuration = network.configuration
     let (count, side) = (runs.count, recipe.stage.resolution)
     let x = try Tensor(runs.flatMap(\.x), shape: [count, 3, side, side])

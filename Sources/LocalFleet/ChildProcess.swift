@@ -97,7 +97,7 @@ actor ChildProcess {
     let result = try await Subprocess.run(
       .path(FilePath(runner)),
       arguments: Arguments(childArguments(parent: getpid(), executable: command.executable, arguments: command.arguments)),
-      environment: .inherit.updating(["OMP_WAIT_POLICY": "passive"]), platformOptions: options, input: .none, output: .sequence,
+      environment: .inherit, platformOptions: options, input: .none, output: .sequence,
       error: .combinedWithOutput
     ) { execution in
       began(Running(pid: execution.processIdentifier.value) { signal in try? execution.send(signal: signal) })

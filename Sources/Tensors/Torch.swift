@@ -42,6 +42,13 @@ package enum Torch {
     try within(WT_INFERENCE, body)
   }
 
+  /// Runs `body` with every operation of this thread on this thread alone, whatever `threads` says.
+  package static func onOneThread<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try within(WT_ONE_THREAD, body)
+  }
+
   /// Runs `body` with convolutions and matrix products computed in `dtype` (bf16, f16) though their inputs and weights are f32;
   /// weights are cast once until the outermost block ends, so optimiser steps belong outside.
   package static func autocast<Result>(
@@ -57,7 +64,7 @@ package enum Torch {
     _ kind: wt_mode_kind, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
     var mode: OpaquePointer?
-    // These two kinds can't fail to begin but for want of memory, and then the body fails too.
+    // These kinds can't fail to begin but for want of memory, and then the body fails too.
     wt_mode_begin(kind, nil, WT_F32, &mode)
     defer { wt_mode_end(mode) }
     return try body()

@@ -3,12 +3,15 @@ package import Tensors
 /// The U-Net for sampling: no gradients, weights converted once, f32 or bf16 activations in channels-last memory.
 ///
 /// A sample's output bytes depend on that sample's inputs alone: not on the batch's size, the slot in it or the thread count. For that,
-/// every sample goes through the network by itself, in operations of one fixed shape (f32 convolutions, products and LibTorch's GroupNorm
-/// round differently for other batch sizes).
+/// every sample goes through the network by itself, in operations of one fixed shape (f32 convolutions and products round differently for
+/// other batch sizes), and on the CPU by one thread (they round differently when several threads divide the sums). A batch's samples are what
+/// threads share out: no thread waits for another within a step.
 package final class ServedUNet {
   package let configuration: UNetConfiguration
   package let dtype: DType
   package let device: Device
+  /// Samples of a batch computed at a time; on a GPU one after the other.
+  package let threads: Int
   private let network: Network<ServedParameter>
   private let compute: ServedCompute
   private let sinusoids: Sinusoids
@@ -17,16 +20,16 @@ package final class ServedUNet {
   ///
   /// - Parameter dtype: What it computes in: f32, or bf16, which is faster only where the processor multiplies it natively.
   package convenience init(
-    _ configuration: UNetConfiguration, weights: Safetensors, dtype: DType, device: Device = .cpu
+    _ configuration: UNetConfiguration, weights: Safetensors, dtype: DType, device: Device = .cpu, threads: Int = 1
   ) throws {
     try configuration.validate()
     let checked = try CheckedWeights(weights, for: configuration)
-    try self.init(configuration, dtype: dtype, device: device) { try checked.tensor($0) }
+    try self.init(configuration, dtype: dtype, device: device, threads: threads) { try checked.tensor($0) }
   }
 
   /// A copy of tensors held in memory, such as a training run's averaged weights, in `UNet.parameters`' order.
   package convenience init(
-    _ configuration: UNetConfiguration, parameters: [(name: String, tensor: Tensor)], dtype: DType, device: Device = .cpu
+    _ configuration: UNetConfiguration, parameters: [(name: String, tensor: Tensor)], dtype: DType, device: Device = .cpu, threads: Int = 1
   ) throws {
     try configuration.validate()
     let expected = NetworkLayout.network(configuration).parameters
@@ -34,14 +37,14 @@ package final class ServedUNet {
       throw UNetError(.weights, "the parameters aren't the configuration's \(expected.count), in order: give those of a UNet of its flags")
     }
     var next = 0
-    try self.init(configuration, dtype: dtype, device: device) { _ in
+    try self.init(configuration, dtype: dtype, device: device, threads: threads) { _ in
       defer { next += 1 }
       return try parameters[next].tensor.detach()
     }
   }
 
   private init(
-    _ configuration: UNetConfiguration, dtype: DType, device: Device, parameter make: (Parameter) throws -> Tensor
+    _ configuration: UNetConfiguration, dtype: DType, device: Device, threads: Int, parameter make: (Parameter) throws -> Tensor
   ) throws {
     guard dtype == .f32 || dtype == .bf16 else {
       throw UNetError(.configuration, "a network can't be served in \(dtype): use f32 or bf16")
@@ -49,6 +52,7 @@ package final class ServedUNet {
     self.configuration = configuration
     self.dtype = dtype
     self.device = device
+    self.threads = device.isCPU ? max(1, threads) : 1
     sinusoids = try Sinusoids(width: configuration.modelChannels, device: device)
 
     let layout = NetworkLayout.network(configuration)
@@ -88,13 +92,18 @@ package final class ServedUNet {
   package func callAsFunction(
     x: Tensor, timesteps: Tensor, labels: Tensor? = nil, lowRes: Tensor? = nil, augLevels: Tensor? = nil
   ) throws -> Tensor {
-    try Torch.inferenceMode {
+    try serving {
       let inputs = try Inputs(
         configuration, x: x, timesteps: timesteps, labels: labels, lowRes: lowRes, augLevels: augLevels, device: device)
-      let outputs = try (0..<inputs.x.shape[0]).map {
-        try compute.run(network, inputs.sample($0), sinusoids: sinusoids, dtype: dtype)
+      let outputs = try concurrentSamples(inputs.x.shape[0], threads: threads) { index in
+        try serving { try compute.run(network, inputs.sample(index), sinusoids: sinusoids, dtype: dtype) }
       }
       return try Tensor.cat(outputs, dim: 0)
     }
+  }
+
+  /// The modes of the calling thread in which everything is computed.
+  private func serving<Result>(_ body: () throws -> Result) throws -> Result {
+    try Torch.inferenceMode { device.isCPU ? try Torch.onOneThread(body) : try body() }
   }
 }

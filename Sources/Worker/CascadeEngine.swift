@@ -8,14 +8,14 @@ package final class CascadeEngine: Engine {
   package let info: EngineInfo
   private let engine: StageEngine
 
-  /// Loads the stage. The threads of its operations belong to the thread that calls this.
+  /// Loads the stage.
   ///
   /// - Parameters:
   ///   - pipeline: folder with `cascade.json` and the weights.
   ///   - stage: a stage's name.
   ///   - dtype: `f32` or `bf16`; `nil`: as the manifest says.
-  ///   - threads: of one operation; `nil`: one a core.
-  package init(pipeline folder: String, stage: String, device: String = "cpu", dtype: String? = nil, threads: Int? = nil)
+  ///   - threads: how many samples are computed at a time.
+  package init(pipeline folder: String, stage: String, device: String = "cpu", dtype: String? = nil, threads: Int = 1)
     throws(EngineError)
   {
     let precision: DType?
@@ -26,16 +26,13 @@ package final class CascadeEngine: Engine {
     case let other?: throw EngineError(.unusable, "no dtype \"\(other)\"; dtypes are f32 and bf16")
     }
     do {
-      if let threads { try Torch.setThreads(threads) }
       // The name is looked up before all weights are hashed, so that a mistake is found out at once.
       let index = try Manifest.load(folder).stage(named: stage)
       let pipeline = try Pipeline.load(folder)
-      engine = try StageEngine(pipeline, stage: index, device: Device(device), dtype: precision)
+      engine = try StageEngine(pipeline, stage: index, device: Device(device), dtype: precision, threads: threads)
       info = EngineInfo(pipeline: PipelineInfo(pipeline), stage: index, numerics: engine.numerics)
-    } catch let error as CascadeError {
-      throw EngineError(.unusable, error.message)
     } catch {
-      throw EngineError(.unusable, "stage \(stage) of \(folder) cannot be used on \(device): \(error)")
+      throw EngineError(.unusable, error.message)
     }
   }
 

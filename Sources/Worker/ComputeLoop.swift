@@ -25,8 +25,7 @@ package enum ComputeEvent: Sendable, Hashable {
 
 /// The thread that owns the engine and steps a batch of tasks of different jobs at different steps.
 ///
-/// Commands take effect between two steps. Nothing else runs on it, so the engine needs no locks, and the thread settings of a numerics
-/// library made on it stay.
+/// Commands take effect between two steps. Nothing else runs on it, so the engine needs no locks.
 package final class ComputeLoop: Sendable {
   private let inbox = Inbox()
 

@@ -43,9 +43,6 @@ struct Sample: ParsableCommand {
   @Flag(help: "Stop the first stage at the second's level s instead of noising its output.")
   var truncated = false
 
-  @Option(help: "Processor threads; part of the numerics class, as of a worker.")
-  var threads = 1
-
   @Option(help: "cpu or cuda:N.")
   var device = "cpu"
 
@@ -58,7 +55,6 @@ struct Sample: ParsableCommand {
   func validate() throws {
     guard count >= 1 else { throw ValidationError("--count \(count): at least 1") }
     guard dtype == nil || precision != nil else { throw ValidationError("--dtype \(dtype ?? ""): give f32 or bf16") }
-    guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024") }
   }
 
   private var precision: DType? { [DType.f32, .bf16].first { $0.rawValue == dtype } }
@@ -66,14 +62,13 @@ struct Sample: ParsableCommand {
   func run() throws {
     let manifest = try Manifest.load(pipeline)
     let (labels, options) = try request(manifest)
-    try Torch.setThreads(threads)
     try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
     let pipeline = try Pipeline.load(pipeline)
     let sampler = try SerialSampler(pipeline, device: Device(device), dtype: precision)
     let showsSteps = isatty(FileHandle.standardError.fileDescriptor) != 0
 
     var report = Report(
-      pipeline: manifest.name, digest: hex(pipeline.digest), numerics: sampler.numerics, threads: Torch.threads, images: [])
+      pipeline: manifest.name, digest: hex(pipeline.digest), numerics: sampler.numerics, images: [])
     let total = labels.count * Int(count)
     for label in labels {
       for offset in 0..<UInt64(count) {
@@ -154,7 +149,6 @@ struct Sample: ParsableCommand {
     }
 
     let pipeline, digest, numerics: String
-    let threads: Int
     var images: [Image]
   }
 }

@@ -16,9 +16,6 @@ struct WeirWorker: AsyncParsableCommand {
       with what it has and comes back by itself.
 
       Exit status: 0 left in good order, 1 the pipeline or its stage cannot be used, 2 wrong arguments, 4 no broker within --connect-timeout.
-
-      The number of threads is fixed by --threads. Before the numerics library starts, OMP_WAIT_POLICY is set to passive (unless it is set \
-      already), so that workers that share cores do not spin for each other.
       """)
 
   enum EngineKind: String, ExpressibleByArgument, CaseIterable { case cascade, synthetic }
@@ -47,8 +44,8 @@ struct WeirWorker: AsyncParsableCommand {
   @Option(help: ArgumentHelp("f32 or bf16; default: the pipeline's for this stage.", valueName: "type"))
   var dtype: String?
 
-  @Option(help: ArgumentHelp("Threads of a step; default: one a core.", valueName: "count"))
-  var threads: Int?
+  @Option(help: ArgumentHelp("Tasks of a batch computed at a time, a processor thread each; default: one a core.", valueName: "count"))
+  var threads = ProcessInfo.processInfo.activeProcessorCount
 
   @Option(help: ArgumentHelp("This worker's name in lists; default: the stage and the process id.", valueName: "name"))
   var name: String?
@@ -61,7 +58,7 @@ struct WeirWorker: AsyncParsableCommand {
 
   mutating func validate() throws {
     guard (1...256).contains(slots) else { throw ValidationError("--slots \(slots): give 1 to 256.") }
-    guard (1...1024).contains(threads ?? 1) else { throw ValidationError("--threads \(threads ?? 1): give 1 to 1024.") }
+    guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024.") }
     guard (0...86_400).contains(connectTimeout ?? 0) else {
       throw ValidationError("--connect-timeout \(connectTimeout ?? 0): give 0 to 86400 seconds.")
     }
@@ -94,7 +91,6 @@ struct WeirWorker: AsyncParsableCommand {
   }
 
   mutating func run() async throws {
-    if engine == .cascade { setThreadPolicy() }
     guard let endpoint = BrokerEndpoint(brokerText) else { throw ValidationError("--broker \(brokerText)") }
     let level = Logger.Level(rawValue: logLevel) ?? .info
     LoggingSystem.bootstrap { label in

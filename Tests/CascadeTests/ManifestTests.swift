@@ -49,7 +49,6 @@ import UNet
     ("\"aug_levels\": true", "\"aug_levels\": false", "stages[1].network: aug_levels is false"),
     ("[0.4, 0.6]", "[0.6, 0.4]", "stages[2].conditioning.augmentation.sigma: "),
     ("\"probability\": 0.5", "\"probability\": 1.5", "probability: 1.5 is not in 0.0 to 1.0"),
-    ("\"micro_batch\": 4", "\"micro_batch\": 0", "stages[0].micro_batch: "),
     ("\"dtype\": \"bf16\"", "\"dtype\": \"f16\"", "stages[0].dtype: "),
     ("\"labels\":", "\"labels\"", "cascade.json: not valid JSON: "), ("\"stages\": [", "\"stages\": [ 3,", "stages[0]: "),
   ]) func namesWhatIsWrong(_ find: String, _ replacement: String, _ message: String) throws {

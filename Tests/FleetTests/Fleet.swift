@@ -117,7 +117,7 @@ actor Fleet {
 
   /// The arguments of a worker of this fleet.
   func workerArguments(_ stage: String) -> [String] {
-    let common = ["--stage", stage, "--broker", endpoint, "--slots", "\(slots)", "--threads", "1"]
+    let common = ["--stage", stage, "--broker", endpoint, "--slots", "\(slots)"]
     switch engine {
     case .synthetic(let step): return common + ["--engine", "synthetic", "--step-ms", "\(step)"]
     case .cascade(let pipeline): return common + ["--pipeline", pipeline]
@@ -128,7 +128,9 @@ actor Fleet {
   @discardableResult
   func startWorker(_ stage: String, name: String) -> Program {
     started += 1
-    let program = Program("weir-worker", workerArguments(stage) + ["--name", name], name: "\(name) (start \(started))")
+    // One thread and two by turns: no byte may depend on it.
+    let arguments = workerArguments(stage) + ["--threads", "\(1 + started % 2)", "--name", name]
+    let program = Program("weir-worker", arguments, name: "\(name) (start \(started))")
     workers[name] = program
     programs.append(program)
     return program

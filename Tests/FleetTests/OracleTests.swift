@@ -20,7 +20,7 @@ extension FleetTests {
           "weir-lab",
           [
             "sample", "--pipeline", pipeline.folder, "--label", "all", "--seed", "\(OracleTests.seed)", "--count", "\(count)", "--out", out,
-            "--threads", "1", "--json",
+            "--json",
           ] + flags)
         try #require(result.status == 0, "\(result)")
         let report = try #require(try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [String: Any])
@@ -71,12 +71,6 @@ extension FleetTests {
       let oracle = try await Oracle(pipeline, count: 8)
       let truncated = try await Oracle(pipeline, count: 2, ["--truncated", "--aug", "sr16=300"])
       try await Fleet.with(.cascade(pipeline: pipeline.folder)) { fleet in
-        // Threads that wait must sleep, and the process must keep its name and number when it starts anew for that.
-        let worker = try #require(await fleet.worker("base8-1").pid)
-        let environment = try Data(contentsOf: URL(fileURLWithPath: "/proc/\(worker)/environ"))
-        #expect(String(decoding: environment, as: UTF8.self).contains("OMP_WAIT_POLICY="))
-        #expect(try String(contentsOfFile: "/proc/\(worker)/comm", encoding: .utf8) == "weir-worker\n")
-
         try await expectFiles(oracle, count: 8, from: fleet)
         try await expectFiles(truncated, count: 2, from: fleet, ["--truncated", "--aug", "sr16=300"])
 

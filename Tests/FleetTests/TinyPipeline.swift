@@ -43,7 +43,7 @@ struct TinyPipeline {
     let text = """
       { "name": "\(stages[index])", "resolution": \(8 << index), "weights": "\(stages[index]).safetensors", "network": \(network),
         "schedule": { "kind": "\(schedule)", "steps": 1000 }, "prediction": "v", "variance": "fixed_small",
-        "conditioning": \(conditioning[index]), "sampler": \(sampler[index]), "micro_batch": \(4 >> index), "dtype": "\(dtype[index])" }
+        "conditioning": \(conditioning[index]), "sampler": \(sampler[index]), "dtype": "\(dtype[index])" }
       """
     return (try JSONDecoder().decode(UNetConfiguration.self, from: Data(network.utf8)), text)
   }

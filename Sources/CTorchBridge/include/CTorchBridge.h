@@ -22,7 +22,7 @@ typedef enum wt_status { WT_OK = 0, WT_FAILED = 1 } wt_status;
 
 typedef enum wt_dtype { WT_F32 = 0, WT_BF16, WT_F16, WT_I64, WT_U8, WT_F64, WT_BOOL } wt_dtype;
 
-typedef enum wt_mode_kind { WT_NO_GRADIENTS = 0, WT_INFERENCE, WT_AUTOCAST } wt_mode_kind;
+typedef enum wt_mode_kind { WT_NO_GRADIENTS = 0, WT_INFERENCE, WT_AUTOCAST, WT_ONE_THREAD } wt_mode_kind;
 
 typedef enum wt_unary_op {
   WT_NEG = 0, WT_EXP, WT_LOG, WT_SQRT, WT_RSQRT, WT_TANH, WT_SIGMOID, WT_SILU, WT_RELU, WT_GELU, WT_ABS, WT_SQUARE, WT_SIN, WT_COS
