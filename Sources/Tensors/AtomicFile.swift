@@ -1,13 +1,13 @@
 import Glibc
 
 /// A new file beside its destination that takes the destination's place only when it is complete and on disk.
-struct AtomicFile: ~Copyable {
+package struct AtomicFile: ~Copyable {
   private let descriptor: Int32
   private let temporary: String
   private let destination: String
   private var isCommitted = false
 
-  init(replacing destination: String) throws(FileFailure) {
+  package init(replacing destination: String) throws(FileFailure) {
     self.destination = destination
     let slash = destination.lastIndex(of: "/")
     let folder = slash.map { String(destination[...$0]) } ?? ""
@@ -27,7 +27,7 @@ struct AtomicFile: ~Copyable {
     }
   }
 
-  func write(_ bytes: [UInt8]) throws(FileFailure) {
+  package func write(_ bytes: [UInt8]) throws(FileFailure) {
     var failure: FileFailure?
     bytes.withUnsafeBytes {
       do throws(FileFailure) { try write($0) } catch { failure = error }
@@ -36,10 +36,15 @@ struct AtomicFile: ~Copyable {
   }
 
   /// Data to disk, then the rename, then the folder to disk.
-  mutating func commit() throws(FileFailure) {
+  package mutating func commit() throws(FileFailure) {
     guard fsync(descriptor) == 0 else { throw FileFailure("sync") }
-    guard rename(temporary, destination) == 0 else { throw FileFailure("rename") }
+    try Self.move(temporary, to: destination)
     isCommitted = true
+  }
+
+  /// Renames over `destination` and forces the folder's entry to disk.
+  package static func move(_ source: String, to destination: String) throws(FileFailure) {
+    guard rename(source, destination) == 0 else { throw FileFailure("rename") }
     let folder = destination.lastIndex(of: "/").map { String(destination[...$0]) } ?? "."
     let directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard directory >= 0 else { throw FileFailure("open folder") }

@@ -34,15 +34,3 @@ final class MappedFile: Sendable {
     try body(UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: address), count: count))
   }
 }
-
-/// A system call on a file that failed.
-struct FileFailure: Error {
-  var operation: String
-  var reason: String
-
-  init(_ operation: String, reason: String? = nil) {
-    let code = errno
-    self.operation = operation
-    self.reason = reason ?? String(cString: strerror(code))
-  }
-}

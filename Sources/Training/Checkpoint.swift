@@ -43,8 +43,8 @@ package struct CheckpointStore: Sendable {
     let written = "\(newest).new"
     try Safetensors.write(
       tensors, metadata: ["format": Self.format, "state": String(decoding: encoder.encode(state), as: UTF8.self)], to: written)
-    if FileManager.default.fileExists(atPath: newest) { try AtomicFile.keep(newest, as: previous) }
-    try AtomicFile.move(written, to: newest)
+    if FileManager.default.fileExists(atPath: newest) { try RunFile.keep(newest, as: previous) }
+    try RunFile.move(written, to: newest)
   }
 
   /// The newest readable checkpoint; a damaged newest one is reported and the one before it taken.

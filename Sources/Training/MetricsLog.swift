@@ -32,7 +32,7 @@ package struct MetricsLog {
         kept += line + [UInt8(ascii: "\n")]
       }
     }
-    try AtomicFile.write(kept, to: path)
+    try RunFile.write(kept, to: path)
     guard let file = FileHandle(forWritingAtPath: path) else {
       throw TrainingError(.file, "\(path): cannot be opened for writing")
     }

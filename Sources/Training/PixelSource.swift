@@ -93,7 +93,7 @@ package final class CachedSource: PixelSource {
     Self.append(folder.fingerprint, to: &file)
     for label in labels { withUnsafeBytes(of: UInt16(label).littleEndian) { file.append(contentsOf: $0) } }
     file.append(contentsOf: pixels)
-    try AtomicFile.write(file, to: path)
+    try RunFile.write(file, to: path)
     (self.labels, self.pixels) = (labels, pixels)
   }
 

@@ -225,7 +225,7 @@ package final class Trainer {
   private func drawSamples(_ source: any PixelSource) throws {
     let sheet = SampleSheet(setting: setting, network: average, dtype: options.dtype)
     let image = try Torch.inferenceMode { try sheet.draw(source) }
-    try AtomicFile.write(image.png(), to: "\(options.out)/grid-\(state.step).png")
+    try RunFile.write(image.png(), to: "\(options.out)/grid-\(state.step).png")
   }
 }
 

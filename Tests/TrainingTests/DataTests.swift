@@ -33,9 +33,9 @@ import Testing
     let folder = try TemporaryFolder()
     try makeData(in: folder.path, labels: ["a"], count: 3, side: 16)
     let good = try #require(FileManager.default.contents(atPath: "\(folder.path)/a/1.png"))
-    try AtomicFile.write([UInt8](good.prefix(good.count / 2)), to: "\(folder.path)/a/1.png")
+    try RunFile.write([UInt8](good.prefix(good.count / 2)), to: "\(folder.path)/a/1.png")
     let small = RGBImage(width: 4, height: 4, pixels: [UInt8](repeating: 9, count: 48))
-    try AtomicFile.write(small.png(), to: "\(folder.path)/a/2.png")
+    try RunFile.write(small.png(), to: "\(folder.path)/a/2.png")
     let data = try DataFolder(root: folder.path, labels: ["a"])
     let messages = Messages()
     let cached = try CachedSource(folder: data, side: 8, path: "\(folder.path)/cache") { messages.add($0) }
@@ -57,13 +57,13 @@ import Testing
     let first = try CachedSource(folder: DataFolder(root: folder.path, labels: ["a", "b"]), side: 8, path: path) { _ in }
     let bytes = try #require(FileManager.default.contents(atPath: path))
     // The last byte is a pixel: a changed one shows that the file was read, not made again.
-    try AtomicFile.write([UInt8](bytes.dropLast()) + [bytes.last.map { $0 ^ 0xff } ?? 0], to: path)
+    try RunFile.write([UInt8](bytes.dropLast()) + [bytes.last.map { $0 ^ 0xff } ?? 0], to: path)
     let again = try CachedSource(folder: DataFolder(root: folder.path, labels: ["a", "b"]), side: 8, path: path) { _ in }
     #expect(try again.image(0).planes == first.image(0).planes)
     #expect(try again.image(3).planes != first.image(3).planes)
     #expect(again.label(3) == 1)
 
-    try AtomicFile.write([UInt8](bytes.dropLast()), to: path)
+    try RunFile.write([UInt8](bytes.dropLast()), to: path)
     let repaired = try CachedSource(folder: DataFolder(root: folder.path, labels: ["a", "b"]), side: 8, path: path) { _ in }
     #expect(try repaired.image(3).planes == first.image(3).planes, "a cut cache is made again")
 

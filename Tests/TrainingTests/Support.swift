@@ -41,7 +41,7 @@ func makeData(in folder: String, labels: [String], count: Int, side: Int) throws
         }
       }
       let image = RGBImage(width: side, height: side, pixels: pixels)
-      try AtomicFile.write(image.png(), to: "\(folder)/\(label)/\(i).png")
+      try RunFile.write(image.png(), to: "\(folder)/\(label)/\(i).png")
     }
   }
 }

@@ -115,7 +115,7 @@ import UNet
     let bytes = try #require(FileManager.default.contents(atPath: store.newest))
 
     // A write that was cut off leaves its own file; the run goes on from the complete one.
-    try AtomicFile.write([UInt8](bytes.prefix(bytes.count / 2)), to: "\(store.newest).new")
+    try RunFile.write([UInt8](bytes.prefix(bytes.count / 2)), to: "\(store.newest).new")
     let second = try tinyTrainer(folder) {
       $0.maxSteps = 2
       $0.resume = true
@@ -126,14 +126,14 @@ import UNet
 
     // Damage from outside: the one before is taken, and said so.
     let newest = try #require(FileManager.default.contents(atPath: store.newest))
-    try AtomicFile.write([UInt8](newest.prefix(newest.count - 5)), to: store.newest)
+    try RunFile.write([UInt8](newest.prefix(newest.count - 5)), to: store.newest)
     let messages = Messages()
     let third = try tinyTrainer(folder, messages: messages) { $0.resume = true }
     #expect(third.state.step == 1)
     #expect(messages.all.contains { $0.contains("going on from \(store.previous)") })
 
-    try AtomicFile.write([1, 2, 3], to: store.newest)
-    try AtomicFile.write([], to: store.previous)
+    try RunFile.write([1, 2, 3], to: store.newest)
+    try RunFile.write([], to: store.previous)
     let error = #expect(throws: TrainingError.self) { try tinyTrainer(folder) { $0.resume = true } }
     #expect(error?.message.contains(store.newest) == true && error?.message.contains(store.previous) == true)
   }
