@@ -66,6 +66,15 @@ package final class StageEngine {
     }
   }
 
+  /// What the network computes in.
+  package var dtype: DType { network.dtype }
+
+  /// The convolutions and linear layers of one sample's step.
+  func products() throws -> [MatrixProduct] { try network.products(side: recipe.stage.resolution) }
+
+  /// `count` samples' worth of products, shared out among threads as a step is.
+  func run(_ products: [MatrixProduct], count: Int) throws { try network.run(products, count: count) }
+
   /// The network's outputs, one run after the other.
   private func predict(_ runs: [StageRun]) throws -> [Float] {
     let configuration = network.configuration

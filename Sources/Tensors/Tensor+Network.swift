@@ -15,6 +15,8 @@ package enum Activation: Sendable {
 
 /// A convolution weight in oneDNN's own memory order, for one stride and padding. CPU only.
 package struct PackedConvolutionWeight: Sendable {
+  /// (out, in, kh, kw).
+  package let shape: [Int]
   let tensor: Tensor
   let stride: Int
   let padding: Int
@@ -25,6 +27,7 @@ package struct PackedConvolutionWeight: Sendable {
     guard input.count == 4 else {
       throw TorchError(operation: "packConvolutionWeight", message: "the input's shape needs 4 sizes, not \(input)")
     }
+    shape = weight.shape
     self.stride = stride
     self.padding = padding
     tensor = try Tensor.make("packConvolutionWeight", keeping: weight) {

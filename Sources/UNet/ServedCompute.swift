@@ -7,6 +7,15 @@ enum ServedParameter {
   case packed(PackedConvolutionWeight)
   /// Part of the one matrix that projects the embedding for every residual block.
   case joined
+
+  /// Outputs first; `nil` where it is part of another.
+  var shape: [Int]? {
+    switch self {
+    case .tensor(let tensor): tensor.shape
+    case .packed(let weight): weight.shape
+    case .joined: nil
+    }
+  }
 }
 
 /// Without gradients: packed convolutions with the residual added inside, fused GroupNorm, all of a step's embedding projections in one product.

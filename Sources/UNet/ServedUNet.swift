@@ -57,7 +57,7 @@ package final class ServedUNet {
 
     let layout = NetworkLayout.network(configuration)
     var joined: [Tensor] = []
-    network = try Torch.withoutGradients {
+    network = try Self.serving(on: device) {
       try layout.map { parameter throws -> ServedParameter in
         let tensor = try make(parameter).to(device)
         // The last convolution turns f32 activations into the f32 output.
@@ -81,29 +81,52 @@ package final class ServedUNet {
       let start = spans.last?.upperBound ?? 0
       spans.append(start..<start + block.modulation.bias.count)
     }
-    compute = ServedCompute(
-      projection: Affine(
-        weight: try Tensor.cat(stride(from: 0, to: joined.count, by: 2).map { joined[$0] }, dim: 0),
-        bias: try Tensor.cat(stride(from: 1, to: joined.count, by: 2).map { joined[$0] }, dim: 0)),
-      spans: spans)
+    let projection = try Self.serving(on: device) {
+      try Affine(
+        weight: Tensor.cat(stride(from: 0, to: joined.count, by: 2).map { joined[$0] }, dim: 0),
+        bias: Tensor.cat(stride(from: 1, to: joined.count, by: 2).map { joined[$0] }, dim: 0))
+    }
+    compute = ServedCompute(projection: projection, spans: spans)
   }
 
   /// The network's output, (N, out_channels, H, W) f32; inputs as in `UNet.callAsFunction`.
   package func callAsFunction(
     x: Tensor, timesteps: Tensor, labels: Tensor? = nil, lowRes: Tensor? = nil, augLevels: Tensor? = nil
   ) throws -> Tensor {
-    try serving {
+    try Self.serving(on: device) {
       let inputs = try Inputs(
         configuration, x: x, timesteps: timesteps, labels: labels, lowRes: lowRes, augLevels: augLevels, device: device)
       let outputs = try concurrentSamples(inputs.x.shape[0], threads: threads) { index in
-        try serving { try compute.run(network, inputs.sample(index), sinusoids: sinusoids, dtype: dtype) }
+        try Self.serving(on: device) { try compute.run(network, inputs.sample(index), sinusoids: sinusoids, dtype: dtype) }
       }
       return try Tensor.cat(outputs, dim: 0)
     }
   }
 
-  /// The modes of the calling thread in which everything is computed.
-  private func serving<Result>(_ body: () throws -> Result) throws -> Result {
+  /// The products that one sample's pass consists of, to be repeated alone: what the rest of the pass is measured against.
+  package func products(side: Int) throws -> [MatrixProduct] {
+    let recording = RecordingCompute(compute)
+    let configuration = configuration
+    try Self.serving(on: device) {
+      let inputs = try Inputs(
+        configuration, x: .randn(shape: [1, configuration.inChannels, side, side], seed: 0), timesteps: Tensor([Float(500)], shape: [1]),
+        labels: configuration.numClasses == nil ? nil : Tensor([Int64(0)], shape: [1]),
+        lowRes: configuration.superResolution ? .randn(shape: [1, configuration.inChannels, side, side], seed: 1) : nil,
+        augLevels: configuration.augLevels ? Tensor([Float(100)], shape: [1]) : nil, device: device)
+      _ = try recording.run(network, inputs, sinusoids: sinusoids, dtype: dtype)
+    }
+    return recording.log.products
+  }
+
+  /// `count` passes' worth of products, as many at a time as the network computes samples.
+  package func run(_ products: [MatrixProduct], count: Int) throws {
+    _ = try concurrentSamples(count, threads: threads) { _ in
+      try Self.serving(on: device) { for product in products { try product.run() } }
+    }
+  }
+
+  /// The modes of the calling thread in which everything is made and computed: oneDNN packs a weight for the number of threads it finds.
+  private static func serving<Result>(on device: Device, _ body: () throws -> Result) throws -> Result {
     try Torch.inferenceMode { device.isCPU ? try Torch.onOneThread(body) : try body() }
   }
 }

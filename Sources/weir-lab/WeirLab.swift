@@ -7,7 +7,7 @@ struct WeirLab: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "weir-lab",
     abstract: "Train, sample and measure cascades on this machine alone.",
-    subcommands: [Train.self, Sample.self, Forward.self])
+    subcommands: [Train.self, Sample.self, Forward.self, Bench.self])
 
   /// Exit codes: 0 done, 1 failed, 2 usage.
   static func main() {

@@ -1,0 +1,61 @@
+import Tensors
+
+/// A convolution or linear layer of a pass, with the input it met.
+package struct MatrixProduct {
+  /// Multiplications and additions, each counted.
+  package let operations: Int
+  let run: () throws -> Void
+}
+
+/// Computes as serving does and keeps every product it meets.
+struct RecordingCompute: Compute {
+  final class Log {
+    var products: [MatrixProduct] = []
+  }
+
+  let base: ServedCompute
+  let log = Log()
+
+  init(_ base: ServedCompute) { self.base = base }
+
+  func linear(_ x: Tensor, _ layer: Affine<ServedParameter>) throws(TorchError) -> Tensor {
+    let y = try base.linear(x, layer)
+    let base = base
+    log.products.append(MatrixProduct(operations: 2 * x.count * (y.shape.last ?? 0)) { _ = try base.linear(x, layer) })
+    return y
+  }
+
+  func rows(_ table: ServedParameter, _ indices: Tensor) throws(TorchError) -> Tensor { try base.rows(table, indices) }
+
+  func prepare(_ embedding: Tensor) throws(TorchError) -> Tensor {
+    let (projection, activated) = (base.projection, try embedding.silu())
+    let y = try activated.linear(projection.weight, projection.bias)
+    log.products.append(
+      MatrixProduct(operations: 2 * activated.count * (y.shape.last ?? 0)) {
+        _ = try activated.linear(projection.weight, projection.bias)
+      })
+    return y
+  }
+
+  func modulation(_ block: ResidualBlock<ServedParameter>, _ embedding: Tensor) throws(TorchError) -> Tensor {
+    try base.modulation(block, embedding)
+  }
+
+  func convolve(_ x: Tensor, _ layer: Convolution<ServedParameter>, adding residual: Tensor?) throws(TorchError) -> Tensor {
+    let y = try base.convolve(x, layer, adding: residual)
+    let base = base
+    log.products.append(
+      MatrixProduct(operations: 2 * y.count * (layer.weight.shape?.dropFirst().reduce(1, *) ?? 0)) {
+        _ = try base.convolve(x, layer, adding: nil)
+      })
+    return y
+  }
+
+  func normalise(
+    _ x: Tensor, _ layer: Affine<ServedParameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool
+  ) throws(TorchError) -> Tensor {
+    try base.normalise(x, layer, scaleShift: scaleShift, activate: activate)
+  }
+
+  func dropout(_ x: Tensor) throws(TorchError) -> Tensor { x }
+}
