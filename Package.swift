@@ -40,6 +40,7 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
@@ -63,7 +64,8 @@ let targets: [Target] = [
       .unsafeFlags(["-L\(libtorch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(libtorch)/lib"] + cudaFlags),
       .linkedLibrary("torch"), .linkedLibrary("torch_cpu"), .linkedLibrary("c10"),
     ]),
-  library("Digests", ["CSodium"]),
+  .target(name: "CSHA256"),
+  library("Digests", ["CSodium", "CSHA256"]),
   library("ZeroMQ", ["CZeroMQ", "CLinuxShims"]),
   library("Wire", ["CWeirProto", "CProtobufC", "ZeroMQ", "Digests"]),
   library("Images", ["CPNG"]),
@@ -71,13 +73,18 @@ let targets: [Target] = [
   library("Diffusion"),
   library("UNet", ["Tensors"]),
   library("Cascade", ["UNet", "Diffusion", "Tensors", "Digests"]),
-  library("Broker", ["Wire", "ZeroMQ", "Digests", grdb, logging, lifecycle, deque, heap]),
+  library("Broker", ["Wire", "ZeroMQ", "Digests", grdb, sqlite, logging, lifecycle, deque, heap]),
   library("Worker", ["Wire", "ZeroMQ", "Digests", "Cascade", "Diffusion", "Tensors", logging, lifecycle]),
   library("Client", ["Wire", "ZeroMQ", "Digests", logging]),
   library("LocalFleet", ["CLinuxShims", subprocess, system]),
   library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images"]),
   tool("weir", ["Client", "LocalFleet", "Images", "Wire", "Digests"]),
   tool("weir-broker", ["Broker", logging, lifecycle, signals]),
+  // Not a product: it measures the broker, for ops/bench/broker.
+  .executableTarget(
+    name: "broker-load",
+    dependencies: ["Wire", "ZeroMQ", "Digests", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+    path: "ops/bench/broker-load", swiftSettings: swiftSettings),
   tool("weir-worker", ["Worker", logging, lifecycle, signals]),
   tool("weir-lab", ["Training", "Cascade", "UNet", "Diffusion", "Tensors", "Images", "Digests"]),
   tests("ZeroMQ"),

@@ -24,15 +24,19 @@ extension BrokerCore {
         continue
       }
       // The head of the queue keeps its turn until a worker has room for it.
-      guard let peer = workers.choose(stage, need: { $0.need(for: sample).bytes }), let worker = workers[peer] else { return }
+      guard let peer = workers.choose(stage, need: { $0.profile.need(for: sample).bytes }), let worker = workers[peer]?.profile
+      else { return }
       queues.removeFirst(stage)
       lease(entry.job, index, to: worker)
     }
   }
 
-  private mutating func lease(_ id: JobID, _ index: Int, to worker: Worker) {
+  private mutating func lease(_ id: JobID, _ index: Int, to worker: WorkerProfile) {
+    // Nothing of the job's samples may be held when they change, or all of them would be copied.
     guard let job = jobs[id] else { return }
     let sample = job.samples[index]
+    let options = job.options
+    let truncated = job.truncated
     let need = worker.need(for: sample)
     jobs.update(id) {
       if !need.resumes { $0.setStep(index, 0) }
@@ -54,7 +58,7 @@ extension BrokerCore {
       .assign(
         worker.peer,
         AssignOrder(
-          task: ref, label: sample.label, seed: sample.seed, options: job.options, truncated: job.truncated, input: input,
+          task: ref, label: sample.label, seed: sample.seed, options: options, truncated: truncated, input: input,
           checkpointStep: resumeStep)))
     watches.noteChange(id, interval: limits.eventMilliseconds)
   }
@@ -158,7 +162,7 @@ extension BrokerCore {
   }
 }
 
-extension Worker {
+extension WorkerProfile {
   /// What the sample's assignment takes of this worker's byte credit, and whether it goes on from the sample's checkpoint: that has to be
   /// of the same numerics class, and to fit at all.
   func need(for sample: Sample) -> (bytes: UInt64, resumes: Bool) {

@@ -6,7 +6,8 @@ import ZeroMQ
 extension BrokerCore {
   mutating func handle(_ message: WorkerMessage, from peer: PeerID) {
     if case .hello(let hello) = message { return welcome(hello, at: peer) }
-    guard let worker = workers[peer] else {
+    // Not the worker itself: while a copy of it is held, every change would copy the set of its leases.
+    guard let worker = workers[peer]?.profile else {
       if case .goodbye = message { return }
       return refuse(peer, "the broker does not know this worker; say hello first, on a new socket")
     }
@@ -23,7 +24,7 @@ extension BrokerCore {
       for progress in running where !note(progress, of: worker) { send(.revoke(progress.task), to: peer) }
     case .goodbye(let reason):
       log(.info, "worker \(worker.hello.name) leaves: \(clip(reason, 200))")
-      for task in worker.leases.sorted(by: TaskID.isOlder) { release(task) }
+      for task in (workers[peer]?.leases ?? []).sorted(by: TaskID.isOlder) { release(task) }
       workers.remove(peer)
     }
   }
@@ -48,8 +49,8 @@ extension BrokerCore {
     }
     guard workers.count < limits.maxWorkers else { return refuse(peer, "there are \(workers.count) workers already; that is the limit") }
 
-    let worker = Worker(
-      peer: peer, hello: hello, stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber, lastHeard: now, lastSent: now)
+    let worker = WorkerProfile(
+      peer: peer, hello: hello, stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber)
     // The same process on a new socket, or a second hello: what it held before is its own to go on with.
     var unclaimed: [TaskID] = []
     for old in [workers.peer(of: worker.process), peer].compactMap({ $0 }) {
@@ -59,7 +60,7 @@ extension BrokerCore {
         unclaimed.append(task)
       }
     }
-    workers.insert(worker)
+    workers.insert(Worker(profile: worker, lastHeard: now, lastSent: now))
     log(.info, "worker \(hello.name) (\(hello.host), pid \(hello.pid)) serves \(hello.pipeline.name)/\(hello.stage): \(hello.numerics)")
     send(
       .welcome(
@@ -84,7 +85,7 @@ extension BrokerCore {
   }
 
   /// Lets a worker go on with a task it has, if the task's last attempt is the worker's and nobody else has it.
-  private mutating func adopt(_ progress: TaskProgress, by worker: Worker) -> Bool {
+  private mutating func adopt(_ progress: TaskProgress, by worker: WorkerProfile) -> Bool {
     let task = progress.task.task
     guard let job = jobs[task.job], job.pipeline == worker.stage.pipeline, Int(task.stage) == worker.stage.stage,
       Int(task.sample) < job.samples.count
@@ -170,14 +171,14 @@ extension BrokerCore {
   // MARK: Work
 
   /// The lease a worker's message is about, if the worker holds it.
-  private func heldLease(_ ref: TaskRef, by worker: Worker) -> Lease? {
+  private func heldLease(_ ref: TaskRef, by worker: WorkerProfile) -> Lease? {
     guard let lease = leases[ref.task], lease.attempt == ref.attempt, lease.worker == worker.peer else { return nil }
     return lease
   }
 
   /// False if the worker does not hold the task.
   @discardableResult
-  private mutating func note(_ progress: TaskProgress, of worker: Worker) -> Bool {
+  private mutating func note(_ progress: TaskProgress, of worker: WorkerProfile) -> Bool {
     let task = progress.task.task
     guard heldLease(progress.task, by: worker) != nil, let job = jobs[task.job] else { return false }
     let index = Int(task.sample)
@@ -189,7 +190,7 @@ extension BrokerCore {
     return true
   }
 
-  private mutating func keep(_ checkpoint: TaskCheckpoint, of ref: TaskRef, from worker: Worker) {
+  private mutating func keep(_ checkpoint: TaskCheckpoint, of ref: TaskRef, from worker: WorkerProfile) {
     let task = ref.task
     guard let lease = heldLease(ref, by: worker), let job = jobs[task.job] else { return }
     let index = Int(task.sample)
@@ -215,7 +216,7 @@ extension BrokerCore {
     note(TaskProgress(ref, step: checkpoint.step), of: worker)
   }
 
-  private mutating func accept(_ result: TaskResult, from worker: Worker) {
+  private mutating func accept(_ result: TaskResult, from worker: WorkerProfile) {
     let ref = result.task
     let task = ref.task
     guard let job = taskOfWorker(ref, worker) else { return }
@@ -239,7 +240,7 @@ extension BrokerCore {
     send(.settled(ref), to: worker.peer)
   }
 
-  private mutating func fail(_ ref: TaskRef, _ reason: String, permanent: Bool, from worker: Worker) {
+  private mutating func fail(_ ref: TaskRef, _ reason: String, permanent: Bool, from worker: WorkerProfile) {
     guard taskOfWorker(ref, worker) != nil else { return }
     if heldLease(ref, by: worker) != nil {
       log(.warning, "worker \(worker.hello.name) failed \(ref): \(clip(reason, 400))")
@@ -249,7 +250,7 @@ extension BrokerCore {
   }
 
   /// The job of a task that a worker reports on. `nil`, after telling the worker what it must know, if it cannot be that worker's.
-  private mutating func taskOfWorker(_ ref: TaskRef, _ worker: Worker) -> Job? {
+  private mutating func taskOfWorker(_ ref: TaskRef, _ worker: WorkerProfile) -> Job? {
     guard let job = jobs[ref.task.job] else {
       send(.settled(ref), to: worker.peer)
       return nil
@@ -269,7 +270,7 @@ extension BrokerCore {
     return sample.stage > Int(ref.task.stage)
   }
 
-  private func verified(_ result: TaskResult, _ digest: ContentDigest, of job: Job, by worker: Worker) -> StageOutcome? {
+  private func verified(_ result: TaskResult, _ digest: ContentDigest, of job: Job, by worker: WorkerProfile) -> StageOutcome? {
     guard let stage = pipelines[job.pipeline]?.info.stages[worker.stage.stage] else { return nil }
     let tensor = result.tensor
     let name = job.truncated && worker.stage.stage == 0 ? "z_s" : "x0"
@@ -280,7 +281,7 @@ extension BrokerCore {
   }
 
   /// The stage was finished before: the second result has to be the same, byte for byte, in one numerics class.
-  private mutating func compare(_ result: TaskResult, with outcome: StageOutcome, from worker: Worker) {
+  private mutating func compare(_ result: TaskResult, with outcome: StageOutcome, from worker: WorkerProfile) {
     guard outcome.numerics == worker.hello.numerics, outcome.digest.bytes != result.digest else { return }
     log(
       .critical,

@@ -28,8 +28,13 @@ final class BrokerEngine {
   private var cache: TensorCache
   private var records: [Record] = []
   private var messages: [Action] = []
+  /// Those of the turn that is ending; what ends it may add new ones.
+  private var committing: [Record] = []
+  private var sending: [Action] = []
   private var wake: SocketLoop.TimerID?
   private var isRetrying = false
+  /// The time of the turn; `nil` until something asks for it.
+  private var turnTime: Instant?
   private var isStopped = false
 
   init(
@@ -57,7 +62,8 @@ final class BrokerEngine {
     var options = SocketOptions()
     options.maxFrames = 1 + WireLimits.frames
     options.linger = .milliseconds(500)
-    options.sendHighWaterMark = 256
+    // What one turn may answer at most, or a burst would wait for the turns after it.
+    options.sendHighWaterMark = Int32(Self.maxMessagesPerTurn)
     options.receiveHighWaterMark = 128
     options.maxFrameBytes = Int64(WireLimits.envelopeBytes)
     clientSocket = try Self.bind(clientAddress, context, options)
@@ -138,7 +144,7 @@ final class BrokerEngine {
         guard let frames = try socket.receive() else { return }
         guard let id = frames.first else { continue }
         bytes += frames.reduce(0) { $0 + $1.count }
-        body(PeerID(id.bytes), Array(frames.dropFirst()))
+        body(id.withUnsafeBytes { PeerID($0) }, Array(frames.dropFirst()))
       } catch {
         guard error.code == .tooManyFrames else { return logger.error("\(error)") }
         noteGarbage("peer", PeerID([]), "it sent a message of too many frames")
@@ -156,9 +162,13 @@ final class BrokerEngine {
 
   // MARK: Turns
 
+  /// All that arrives in a turn arrives at one time.
   private var now: Instant {
+    if let turnTime { return turnTime }
     let (seconds, attoseconds) = start.duration(to: .now).components
-    return Instant(milliseconds: seconds * 1_000 + attoseconds / 1_000_000_000_000_000, unixMilliseconds: unixMilliseconds())
+    let time = Instant(milliseconds: seconds * 1_000 + attoseconds / 1_000_000_000_000_000, unixMilliseconds: unixMilliseconds())
+    turnTime = time
+    return time
   }
 
   private func handle(_ event: Event) {
@@ -180,14 +190,18 @@ final class BrokerEngine {
 
   /// Commits, then sends. What cannot be sent is an event too, so this goes on until nothing is left.
   private func endTurn() {
+    defer { turnTime = nil }
+    let now = ContinuousClock.now
     while !isStopped, !records.isEmpty || !messages.isEmpty {
-      let records = records
-      let messages = messages
-      self.records.removeAll(keepingCapacity: true)
-      self.messages.removeAll(keepingCapacity: true)
-      if !records.isEmpty {
+      swap(&records, &committing)
+      swap(&messages, &sending)
+      defer {
+        committing.removeAll(keepingCapacity: true)
+        sending.removeAll(keepingCapacity: true)
+      }
+      if !committing.isEmpty {
         do throws(JournalError) {
-          try journal.commit(records)
+          try journal.commit(committing)
         } catch {
           // The core is ahead of the disk now. Nothing may be acknowledged any more; the truth is what a restart finds.
           logger.critical("\(error)")
@@ -195,7 +209,7 @@ final class BrokerEngine {
           return reportFailure(error)
         }
       }
-      for message in messages { perform(message) }
+      for message in sending { perform(message, now) }
     }
     scheduleRetry()
   }
@@ -216,19 +230,19 @@ final class BrokerEngine {
 
   // MARK: Messages
 
-  private func perform(_ action: Action) {
+  private func perform(_ action: Action, _ now: ContinuousClock.Instant) {
     switch action {
-    case .reply(let peer, let request, let reply): send(reply, request, to: peer)
-    case .image(let peer, let request, let order): send(reply(to: order), request, to: peer)
-    case .command(let peer, let command): send(command, to: peer)
-    case .assign(let peer, let order): assign(order, to: peer)
+    case .reply(let peer, let request, let reply): send(reply, request, to: peer, now)
+    case .image(let peer, let request, let order): send(reply(to: order), request, to: peer, now)
+    case .command(let peer, let command): send(command, to: peer, now)
+    case .assign(let peer, let order): assign(order, to: peer, now)
     case .persist, .wake, .log: break
     }
   }
 
-  private func send(_ reply: ClientReply, _ request: UInt64, to peer: PeerID) {
+  private func send(_ reply: ClientReply, _ request: UInt64, to peer: PeerID, _ now: ContinuousClock.Instant) {
     do throws(WireError) {
-      switch clients.send(try WireCodec.encode(reply, request: request), to: peer, at: .now) {
+      switch clients.send(try WireCodec.encode(reply, request: request), to: peer, at: now) {
       case .accepted: break
       case .gone: handle(.clientGone(peer))
       case .full:
@@ -255,9 +269,9 @@ final class BrokerEngine {
     }
   }
 
-  private func send(_ command: WorkerCommand, to peer: PeerID) {
+  private func send(_ command: WorkerCommand, to peer: PeerID, _ now: ContinuousClock.Instant) {
     do throws(WireError) {
-      switch workers.send(try WireCodec.encode(command), to: peer, at: .now) {
+      switch workers.send(try WireCodec.encode(command), to: peer, at: now) {
       case .accepted: break
       case .gone: handle(.workerGone(peer, reason: "it cannot be reached"))
       case .full:
@@ -269,7 +283,7 @@ final class BrokerEngine {
     }
   }
 
-  private func assign(_ order: AssignOrder, to peer: PeerID) {
+  private func assign(_ order: AssignOrder, to peer: PeerID, _ now: ContinuousClock.Instant) {
     var assignment = Assignment(
       task: order.task, label: order.label, seed: order.seed, options: order.options, truncated: order.truncated)
     do throws(JournalError) {
@@ -284,7 +298,7 @@ final class BrokerEngine {
     } catch {
       return handle(.tensorsLost(order.task, .checkpoint))
     }
-    send(.assign(assignment), to: peer)
+    send(.assign(assignment), to: peer, now)
   }
 
   private func output(_ key: TensorKey) throws(JournalError) -> WireTensor {

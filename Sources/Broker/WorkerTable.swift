@@ -1,12 +1,27 @@
 import Wire
 
-/// A worker that said hello.
-struct Worker {
+/// What a worker said of itself, and what never changes. One object, because every message of the worker asks for some of it.
+final class WorkerProfile: Sendable {
   let peer: PeerID
   let hello: WorkerHello
   let stage: StageKey
   /// Order of arrival.
   let number: Int
+  /// A worker that dials again keeps it.
+  let process: WorkerProcess
+
+  init(peer: PeerID, hello: WorkerHello, stage: StageKey, number: Int) {
+    self.peer = peer
+    self.hello = hello
+    self.stage = stage
+    self.number = number
+    process = WorkerProcess(name: hello.name, boot: hello.boot)
+  }
+}
+
+/// A worker that said hello.
+struct Worker {
+  let profile: WorkerProfile
   var lastHeard: Int64
   var lastSent: Int64
   /// Tensor bytes of the tasks it holds.
@@ -15,11 +30,14 @@ struct Worker {
   var finished: UInt64 = 0
   var stepMilliseconds: Double?
 
+  var peer: PeerID { profile.peer }
+  var hello: WorkerHello { profile.hello }
+  var stage: StageKey { profile.stage }
+  var number: Int { profile.number }
+  var process: WorkerProcess { profile.process }
+
   var freeSlots: Int { Int(hello.slots) - leases.count }
   var freeBytes: UInt64 { hello.bytes - min(hello.bytes, bytesHeld) }
-
-  /// A process: a worker that dials again keeps it.
-  var process: WorkerProcess { WorkerProcess(name: hello.name, boot: hello.boot) }
 }
 
 struct WorkerProcess: Hashable {

@@ -2,16 +2,31 @@ import CProtobufC
 
 /// Memory of the C structs of one message that is being packed; all of it is freed with the arena.
 final class PackArena {
+  /// Most messages fit into the first block.
+  private static let blockBytes = 2_048
+  private static let alignment = 16
+
   private var blocks: [UnsafeMutableRawPointer] = []
+  /// What is left of the last block.
+  private var free: UnsafeMutableRawPointer?
+  private var freeBytes = 0
 
   deinit {
     for block in blocks { block.deallocate() }
   }
 
   private func allocate<Element>(_: Element.Type, count: Int) -> UnsafeMutablePointer<Element> {
-    let pointer = UnsafeMutablePointer<Element>.allocate(capacity: max(count, 1))
-    blocks.append(UnsafeMutableRawPointer(pointer))
-    return pointer
+    precondition(MemoryLayout<Element>.alignment <= Self.alignment)
+    let bytes = (max(count, 1) * MemoryLayout<Element>.stride + Self.alignment - 1) & ~(Self.alignment - 1)
+    if bytes > freeBytes {
+      freeBytes = max(bytes, Self.blockBytes)
+      free = .allocate(byteCount: freeBytes, alignment: Self.alignment)
+      if let free { blocks.append(free) }
+    }
+    guard let start = free else { preconditionFailure("a block was just made") }
+    free = start + bytes
+    freeBytes -= bytes
+    return start.bindMemory(to: Element.self, capacity: max(count, 1))
   }
 
   /// A message, set to its defaults by protobuf-c's `initialise` and then filled in.

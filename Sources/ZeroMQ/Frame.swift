@@ -31,8 +31,8 @@ public final class Frame: @unchecked Sendable, Hashable {
   /// `count` bytes that `fill` writes; it must write all of them.
   public init(count: Int, fill: (UnsafeMutableRawBufferPointer) -> Void) {
     if count > 0 {
-      // Aligned for vector loads of any element type.
-      let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 64)
+      // Tensors worth it are aligned for vector loads of any element type; envelopes are cheaper without.
+      let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: count >= 4096 ? 64 : 16)
       fill(memory)
       base = UnsafeRawPointer(memory.baseAddress)
     } else {

@@ -82,33 +82,37 @@ package final class Socket {
     var tooMany = false
     var more = true
     while more {
-      let message = UnsafeMutablePointer<zmq_msg_t>.allocate(capacity: 1)
-      zmq_msg_init(message)
+      var message = zmq_msg_t()
+      zmq_msg_init(&message)
       var received: Int32
       var errno: Int32 = 0
       repeat {
-        received = zmq_msg_recv(message, handle, ZMQ_DONTWAIT)
+        received = zmq_msg_recv(&message, handle, ZMQ_DONTWAIT)
         if received < 0 { errno = zmq_errno() }
       } while received < 0 && errno == EINTR
       guard received >= 0 else {
-        zmq_msg_close(message)
-        message.deallocate()
+        zmq_msg_close(&message)
         if errno == EAGAIN && frames.isEmpty && !tooMany { return nil }
         throw ZeroMQError(errno: errno, operation: "receive")
       }
-      more = zmq_msg_more(message) != 0
+      more = zmq_msg_more(&message) != 0
       if frames.count == maxFrames {
         tooMany = true
         frames = []
       }
       if tooMany || received < Self.copyLimit {
         if !tooMany {
-          frames.append(Frame(copying: UnsafeRawBufferPointer(start: zmq_msg_data(message), count: zmq_msg_size(message))))
+          // Those of a result: the peer, the envelope and a tensor.
+          if frames.isEmpty { frames.reserveCapacity(4) }
+          frames.append(Frame(copying: UnsafeRawBufferPointer(start: zmq_msg_data(&message), count: zmq_msg_size(&message))))
         }
-        zmq_msg_close(message)
-        message.deallocate()
+        zmq_msg_close(&message)
       } else {
-        frames.append(Frame(adopting: message))
+        let kept = UnsafeMutablePointer<zmq_msg_t>.allocate(capacity: 1)
+        zmq_msg_init(kept)
+        zmq_msg_move(kept, &message)
+        zmq_msg_close(&message)
+        frames.append(Frame(adopting: kept))
       }
     }
     if tooMany { throw ZeroMQError(.tooManyFrames, operation: "receive") }

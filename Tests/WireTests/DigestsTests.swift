@@ -23,6 +23,16 @@ import Testing
     #expect(hex(other.finalize()) != digest)
   }
 
+  /// At once, which the processor may do by itself, and in pieces, which a library does: the same at every length around the blocks' ends.
+  @Test func everyLength() {
+    for length in 0..<300 {
+      let bytes = (0..<length).map { UInt8(truncatingIfNeeded: $0 &* 167 &+ length) }
+      var hasher = SHA256Hasher()
+      hasher.update(bytes)
+      #expect(sha256(bytes) == hasher.finalize(), "\(length) bytes")
+    }
+  }
+
   @Test func million() {
     #expect(
       hex(sha256([UInt8](repeating: UInt8(ascii: "a"), count: 1_000_000)))
