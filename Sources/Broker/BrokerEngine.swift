@@ -54,6 +54,7 @@ final class BrokerEngine {
     self.logger = logger
     self.reportFailure = reportFailure
     journal = try Journal(directory: configuration.dataDirectory)
+    for finding in journal.findings { logger.error("\(configuration.dataDirectory): \(finding)") }
     core = BrokerCore(
       limits: configuration.limits, restoring: try journal.restore(), at: Instant(milliseconds: 0, unixMilliseconds: unixMilliseconds()))
     cache = TensorCache(limit: configuration.cacheBytes)

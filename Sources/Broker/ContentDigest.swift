@@ -11,7 +11,10 @@ package struct ContentDigest: Hashable, Sendable {
     }
   }
 
-  package var bytes: [UInt8] {
-    (0..<32).map { UInt8(truncatingIfNeeded: words[$0 / 8] >> (56 - 8 * UInt64($0 % 8))) }
+  package var bytes: [UInt8] { withUnsafeBytes { Array($0) } }
+
+  func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+    let bigEndian = SIMD4(words[0].bigEndian, words[1].bigEndian, words[2].bigEndian, words[3].bigEndian)
+    return try Swift.withUnsafeBytes(of: bigEndian, body)
   }
 }

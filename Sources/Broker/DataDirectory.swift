@@ -8,6 +8,7 @@ final class DataDirectory {
   private var lock: Int32
 
   var journalPath: String { path + "/journal.sqlite" }
+  var markPath: String { path + "/journal.mark" }
 
   init(_ path: String) throws(JournalError) {
     self.path = path
@@ -34,6 +35,14 @@ final class DataDirectory {
       close(lock)
       throw JournalError(.unusable, "data directory \(path) cannot be written: \(reason)")
     }
+  }
+
+  /// Brings the names in the folder to the disk.
+  func sync() {
+    let folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard folder >= 0 else { return }
+    fsync(folder)
+    close(folder)
   }
 
   deinit { unlock() }

@@ -4,122 +4,274 @@ import GRDB
 import Wire
 import ZeroMQ
 
-/// Reads a journal's rows without believing them: a row that can't be is damage.
+/// Reads a journal's rows without believing them, and says what is wrong with them.
 struct JournalReader {
-  let path: String
+  private let path: String
+  private let connection: SQLConnection
+  private var numerics: Set<String> = []
+  private var optionsByText: [String: [StageOptions]] = [:]
+  /// What is lost, and what that means; not what is merely odd.
+  private(set) var findings: [String] = []
 
-  func snapshot(_ db: Database) throws -> Snapshot {
+  init(path: String, _ connection: SQLConnection) {
+    self.path = path
+    self.connection = connection
+  }
+
+  /// What a journal holds, tensors excepted, and where a writer goes on.
+  struct Contents {
     var snapshot = Snapshot()
-    for row in try Row.fetchAll(db, sql: "SELECT digest, name, labels, stages FROM pipeline ORDER BY rowid") {
-      snapshot.pipelines.append(try pipeline(row))
-    }
-    let stageCounts = Dictionary(
-      snapshot.pipelines.map { ($0.digest, $0.stages.count) }, uniquingKeysWith: { first, _ in first })
-    var samples = try samples(db)
-    for row in try Row.fetchAll(db, sql: "SELECT * FROM job ORDER BY sequence") {
-      let (seeds, states) = samples.removeValue(forKey: JobID(rawValue: UInt64(journalValue: try value(row, "id")))) ?? ([], [])
-      snapshot.jobs.append(try job(row, seeds, states, stageCounts))
-    }
-    guard samples.isEmpty else { throw damage("has samples without a job") }
-    return snapshot
+    var places: [JobID: JobPlace] = [:]
+    var states: [Int64: SampleState] = [:]
+    var purging: [Purge] = []
+    var nextRow: Int64 = 1
+    var nextSample: Int64 = 0
+    var turn: Int64 = 0
   }
 
-  func tensor(_ row: Row) throws -> WireTensor {
-    let name: String = try value(row, "name")
-    let sizes = (try value(row, "shape") as String).split(separator: ",").map { UInt32($0) }
-    let shape = sizes.compactMap { $0 }
-    guard let dtype = WireTensor.DType(journalCode: try value(row, "dtype")), shape.count == sizes.count else {
-      throw damage("has a tensor of unknown type or shape")
-    }
-    let data = try row.withUnsafeData(named: "data") { data in
-      data.map { data in data.withUnsafeBytes { Frame(copying: $0) } }
-    }
-    guard let data, try data.withUnsafeBytes({ sha256($0) }) == Array(value(row, "digest") as Data) else {
-      throw damage("has a tensor '\(name)' that does not fit its digest")
-    }
-    do throws(WireError) {
-      return try WireTensor(name: name, dtype: dtype, shape: shape, data: data)
-    } catch {
-      throw damage("has a bad tensor: \(error)")
-    }
-  }
+  /// - Throws: `.damaged` if a row is not what was written. What is missing is a finding, and the rest is read.
+  mutating func read() throws -> Contents {
+    var contents = Contents()
+    contents.turn = try turn()
+    contents.snapshot.pipelines = try pipelines()
+    contents.nextRow = try nextID(.job, .ending, .pipeline, .pipelineCopy)
+    // Rows of jobs that are lost keep their ids.
+    contents.nextSample =
+      max(
+        try nextID(.sample) - 1, (try nextID(.output) - 1) >> JobPlace.stageBits, (try nextID(.checkpoint) - 1) >> JobPlace.slotBits, -1)
+      + 1
+    let stageCounts = Dictionary(contents.snapshot.pipelines.map { ($0.digest, $0.stages.count) }, uniquingKeysWith: { first, _ in first })
 
-  private func pipeline(_ row: Row) throws -> PipelineInfo {
-    let info = PipelineInfo(
-      name: try value(row, "name"), digest: Array(try value(row, "digest") as Data), labels: try json([String].self, row, "labels"),
-      stages: try json([StageRow].self, row, "stages").map(\.value))
-    if let fault = PipelineTable.fault(in: info) { throw damage("has a bad pipeline: \(fault)") }
-    return info
-  }
-
-  private typealias Samples = [JobID: (seeds: [SampleSeed], states: [SampleSnapshot])]
-
-  private func samples(_ db: Database) throws -> Samples {
-    var samples: Samples = [:]
-    var numerics: Set<String> = []
-    // A few strings, that many samples share.
-    func shared(_ text: String) -> String { numerics.insert(text).memberAfterInsert }
-
-    let rows = try Row.fetchCursor(db, sql: "SELECT * FROM sample ORDER BY job, number")
-    while let row = try rows.next() {
-      let job = JobID(rawValue: UInt64(journalValue: try value(row, "job")))
-      guard try value(row, "number") == samples[job]?.seeds.count ?? 0 else { throw damage("lacks a sample of job \(job)") }
-      var state = SampleSnapshot(
-        attempt: try value(row, "attempt"), failures: try value(row, "failures"), isLeased: try value(row, "leased"), error: row["error"])
-      if row["checkpoint_step"] != nil {
-        state.checkpoint = CheckpointRecord(
-          step: try value(row, "checkpoint_step"), numerics: shared(try value(row, "checkpoint_numerics")),
-          bytes: UInt64(journalValue: try value(row, "checkpoint_bytes")))
+    let jobs = try SQLStatement(connection, "SELECT \(JournalTable.job.columnList) FROM job ORDER BY id")
+    var endings = try RowCursor(.ending, connection, path)
+    var samples = try RowCursor(.sample, connection, path)
+    var outputs = try RowCursor(.output, connection, path)
+    while try jobs.step() {
+      try check(jobs, .job)
+      var (record, place) = try job(jobs)
+      let ending = try ending(&endings, place.row)
+      if case .forgotten = ending {
+        // Its rows are passed over.
+        contents.purging.append(Purge(place, isMarked: true))
+        contents.nextSample = max(contents.nextSample, place.first + place.count)
+        continue
       }
-      samples[job, default: ([], [])].seeds.append(
-        SampleSeed(label: try value(row, "label"), seed: UInt64(journalValue: try value(row, "seed"))))
-      samples[job, default: ([], [])].states.append(state)
+      var states: [SampleSnapshot] = []
+      states.reserveCapacity(record.samples.count)
+      for number in place.samples {
+        var state = SampleSnapshot()
+        let saved = try self.state(&samples, number)
+        var passed = try stages(&outputs, number, place, record.id)
+        place.bytes += passed.bytes
+        if !ending.isCancelled, saved?.error == nil, let lost = passed.dropUnusable() {
+          findings.append(
+            "an output of sample \(number - place.first) of job \(record.id) is lost: stage \(lost) and those after it are computed again")
+        }
+        state.outcomes = passed.outcomes
+        if let saved, saved.error != nil || Int(saved.stage) == state.outcomes.count {
+          state.attempt = saved.attempt
+          state.failures = saved.failures
+          state.isLeased = saved.isLeased
+          state.error = saved.error
+          state.checkpoint = saved.checkpoint
+          if saved.error == nil { contents.states[number] = saved }
+        }
+        states.append(state)
+      }
+      contents.nextSample = max(contents.nextSample, place.first + place.count)
+      contents.places[record.id] = place
+      guard let stages = stageCounts[record.pipeline] else {
+        findings.append("job \(record.id) is kept, but its pipeline is lost: it goes on when a worker announces it and the broker restarts")
+        continue
+      }
+      guard record.options.count == stages else { throw damage("job \(record.id) is not as its pipeline says") }
+      var jobEnding: JobEnding?
+      if case .ended(let ended) = ending {
+        jobEnding = ended
+        if ended.state != .cancelled, states.contains(where: { $0.error == nil && $0.outcomes.count < stages }) {
+          findings.append("job \(record.id) had ended, but outputs of it are lost: they are computed again")
+          jobEnding = nil
+        }
+      }
+      if jobEnding == nil, !states.contains(where: { $0.error == nil && $0.outcomes.count < stages }) {
+        findings.append("that job \(record.id) has ended is lost, but not what it made")
+        jobEnding = JobEnding(
+          state: states.contains { $0.error != nil } ? .failed : .done, unixMilliseconds: record.submittedUnixMilliseconds)
+      }
+      contents.snapshot.jobs.append(JobSnapshot(record: record, samples: states, ending: jobEnding))
     }
-
-    let outcomes = try Row.fetchCursor(db, sql: "SELECT * FROM outcome ORDER BY job, sample, stage")
-    while let row = try outcomes.next() {
-      let job = JobID(rawValue: UInt64(journalValue: try value(row, "job")))
-      let sample: Int = try value(row, "sample")
-      let count = samples[job]?.states.count ?? 0
-      guard sample >= 0, sample < count, try value(row, "stage") == samples[job]?.states[sample].outcomes.count,
-        let digest = ContentDigest(try value(row, "digest") as Data)
-      else { throw damage("has a stage's end without its sample") }
-      samples[job]?.states[sample].outcomes.append(
-        StageOutcome(
-          digest: digest, numerics: shared(try value(row, "numerics")), bytes: UInt64(journalValue: try value(row, "bytes"))))
-    }
-    return samples
+    return contents
   }
 
-  private func job(_ row: Row, _ seeds: [SampleSeed], _ states: [SampleSnapshot], _ stageCounts: [[UInt8]: Int]) throws -> JobSnapshot {
+  // MARK: Tables
+
+  private func turn() throws -> Int64 {
+    let statement = try SQLStatement(connection, "SELECT \(JournalTable.turn.columnList) FROM turn")
+    var turn: Int64 = 0
+    while try statement.step() {
+      try check(statement, .turn)
+      turn = statement.int(2)
+    }
+    return turn
+  }
+
+  private func nextID(_ tables: JournalTable...) throws -> Int64 {
+    var next: Int64 = 1
+    for table in tables {
+      let statement = try SQLStatement(connection, "SELECT max(id) FROM \(table.name)")
+      while try statement.step() { if !statement.isNull(0) { next = max(next, statement.int(0) + 1) } }
+    }
+    return next
+  }
+
+  private func pipelines() throws -> [PipelineInfo] {
+    var pipelines: [PipelineInfo] = []
+    for table in [JournalTable.pipeline, .pipelineCopy] {
+      let statement = try SQLStatement(connection, "SELECT \(table.columnList) FROM \(table.name) ORDER BY id")
+      while try statement.step() {
+        try check(statement, table)
+        let info = PipelineInfo(
+          name: statement.text(3), digest: Array(statement.bytes(2)), labels: try json([String].self, statement, 4),
+          stages: try json([StageRow].self, statement, 5).map(\.value))
+        if let fault = PipelineTable.fault(in: info) { throw damage("a pipeline is bad: \(fault)") }
+        if !pipelines.contains(where: { $0.digest == info.digest }) { pipelines.append(info) }
+      }
+    }
+    return pipelines
+  }
+
+  private mutating func job(_ row: SQLStatement) throws -> (JobRecord, JobPlace) {
+    let id = JobID(rawValue: UInt64(journalValue: row.int(2)))
+    let text = row.text(8)
+    let options: [StageOptions]
+    if let known = optionsByText[text] {
+      options = known
+    } else {
+      options = try json([OptionsRow].self, row, 8).map(\.value)
+      // Most jobs share the options of others; those that all have their own would fill the memory.
+      if optionsByText.count == 256 { optionsByText = [:] }
+      optionsByText[text] = options
+    }
     let record = JobRecord(
-      id: JobID(rawValue: UInt64(journalValue: try value(row, "id"))), sequence: UInt64(journalValue: try value(row, "sequence")),
-      pipeline: Array(try value(row, "pipeline") as Data), key: try value(row, "key"),
-      options: try json([OptionsRow].self, row, "options").map(\.value), truncated: try value(row, "truncated"),
-      submittedUnixMilliseconds: UInt64(journalValue: try value(row, "submitted")), samples: seeds)
-    guard !seeds.isEmpty, let stages = stageCounts[record.pipeline], record.options.count == stages,
-      states.allSatisfy({ $0.outcomes.count <= stages })
-    else { throw damage("has job \(record.id) without its samples, or not as its pipeline says") }
-    var ending: JobEnding?
-    if let code: Int = row["state"] {
-      guard let state = JobState(journalCode: code) else { throw damage("has job \(record.id) in the unknown state \(code)") }
-      ending = JobEnding(state: state, unixMilliseconds: UInt64(journalValue: try value(row, "finished")))
+      id: id, sequence: UInt64(journalValue: row.int(3)), pipeline: Array(row.bytes(6)), key: row.text(7), options: options,
+      truncated: row.int(9) != 0, submittedUnixMilliseconds: UInt64(journalValue: row.int(10)), samples: SeedRuns.decode(row.bytes(11)))
+    let place = JobPlace(row: row.int(0), first: row.int(4), count: Int64(record.samples.count), stages: row.int(5))
+    guard place.count > 0, place.stages == record.options.count, place.stages > 0 else {
+      throw damage("job \(id) has no samples or stages")
     }
-    return JobSnapshot(record: record, samples: states, ending: ending)
+    return (record, place)
   }
 
-  private func value<Value: DatabaseValueConvertible>(_ row: Row, _ column: String) throws -> Value {
-    guard let stored: DatabaseValue = row[column], let value = Value.fromDatabaseValue(stored) else {
-      throw damage("has a bad value in column \(column)")
+  private enum Ending {
+    case none, forgotten
+    case ended(JobEnding)
+
+    var isCancelled: Bool { if case .ended(let ending) = self { ending.state == .cancelled } else { false } }
+  }
+
+  private func ending(_ cursor: inout RowCursor, _ row: Int64) throws -> Ending {
+    guard let statement = try cursor.row(row) else { return .none }
+    if statement.isNull(2) { return .forgotten }
+    guard let state = JobState(journalCode: Int(statement.int(2))) else { throw damage("the job in row \(row) has an unknown state") }
+    return .ended(JobEnding(state: state, unixMilliseconds: UInt64(journalValue: statement.int(3))))
+  }
+
+  private mutating func state(_ cursor: inout RowCursor, _ number: Int64) throws -> SampleState? {
+    guard let row = try cursor.row(number) else { return nil }
+    var state = SampleState(
+      stage: UInt32(clamping: row.int(3)), attempt: UInt32(clamping: row.int(4)), failures: UInt32(clamping: row.int(5)),
+      isLeased: row.int(6) != 0, error: row.isNull(7) ? nil : row.text(7))
+    if !row.isNull(8) {
+      state.checkpoint = CheckpointRecord(
+        step: UInt32(clamping: row.int(8)), numerics: shared(row.text(9)), bytes: UInt64(journalValue: row.int(10)))
     }
-    return value
+    return state
   }
 
-  private func json<Value: Decodable>(_ type: Value.Type, _ row: Row, _ column: String) throws -> Value {
-    do { return try journalValue(type, try value(row, column)) } catch { throw damage("has a bad value in column \(column)") }
+  /// What is known of the stages that a sample has passed.
+  private struct PassedStages {
+    var outcomes: [StageOutcome] = []
+    /// Whether the output of each is still there.
+    var hasData: [Bool] = []
+    var bytes: Int64 = 0
+    /// An outcome was there, but not the one before it.
+    var hasGap = false
+
+    /// Leaves the stages after which work can go on.
+    ///
+    /// - Returns: the stage to go on with, if that is not the one after the last.
+    mutating func dropUnusable() -> Int? {
+      if !hasGap, hasData.last ?? true { return nil }
+      while hasData.last == false {
+        outcomes.removeLast()
+        hasData.removeLast()
+      }
+      return outcomes.count
+    }
   }
 
-  private func damage(_ what: String) -> JournalError {
-    JournalError(.damaged, "journal \(path) \(what); \(JournalError.adviceOnDamage)")
+  private mutating func stages(
+    _ cursor: inout RowCursor, _ number: Int64, _ place: JobPlace, _ job: JobID
+  ) throws -> PassedStages {
+    var passed = PassedStages()
+    for stage in 0..<UInt32(place.stages) {
+      guard let row = try cursor.row(JobPlace.output(number, stage)) else { continue }
+      guard let digest = ContentDigest(row.bytes(2)) else { throw damage("a digest of job \(job) is bad") }
+      if Int(stage) == passed.outcomes.count {
+        passed.outcomes.append(StageOutcome(digest: digest, numerics: shared(row.text(3)), bytes: UInt64(journalValue: row.int(4))))
+        passed.hasData.append(!row.isNull(8) && row.int(8) == row.int(4))
+      } else {
+        passed.hasGap = true
+      }
+      passed.bytes += row.isNull(8) ? 0 : row.int(8)
+    }
+    return passed
+  }
+
+  /// A few strings, that many samples share.
+  private mutating func shared(_ text: String) -> String { numerics.insert(text).memberAfterInsert }
+
+  // MARK: Values
+
+  private func json<Value: Decodable>(_ type: Value.Type, _ row: SQLStatement, _ column: Int32) throws -> Value {
+    do { return try journalValue(type, row.text(column)) } catch { throw damage("column \(column) of a row makes no sense") }
+  }
+
+  private func check(_ row: SQLStatement, _ table: JournalTable) throws {
+    if !table.isWhole(row) { throw damage("row \(row.int(0)) of table \(table.name) is not what was written") }
+  }
+
+  private func damage(_ what: String) -> JournalError { JournalError(.damaged, "journal \(path): \(what)") }
+}
+
+/// The rows of a table in the order of their ids, for one who asks in that order.
+private struct RowCursor {
+  private let table: JournalTable
+  private let statement: SQLStatement
+  private let path: String
+  private var id: Int64 = .min
+
+  init(_ table: JournalTable, _ connection: SQLConnection, _ path: String) throws {
+    self.table = table
+    self.path = path
+    statement = try SQLStatement(connection, "SELECT \(table.columnList) FROM \(table.name) ORDER BY id")
+    try advance()
+  }
+
+  /// The statement, standing at the row of this id, if there is one.
+  mutating func row(_ wanted: Int64) throws -> SQLStatement? {
+    while id < wanted { try advance() }
+    return id == wanted ? statement : nil
+  }
+
+  private mutating func advance() throws {
+    guard try statement.step() else {
+      id = .max
+      return
+    }
+    id = statement.int(0)
+    if !table.isWhole(statement) {
+      throw JournalError(.damaged, "journal \(path): row \(id) of table \(table.name) is not what was written")
+    }
   }
 }

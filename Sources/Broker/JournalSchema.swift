@@ -7,28 +7,28 @@ enum JournalSchema {
 
   static var migrator: DatabaseMigrator {
     var migrator = DatabaseMigrator()
-    migrator.registerMigration("1") { db in
+    // "1" had other tables; it was never released.
+    migrator.registerMigration("2") { db in
       // 64-bit numbers without a sign are kept as their bit patterns.
+      let pipeline = "(id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, digest BLOB, name TEXT, labels TEXT, stages TEXT)"
       try db.execute(
         sql: """
-          CREATE TABLE pipeline (
-            digest BLOB PRIMARY KEY, name TEXT NOT NULL, labels TEXT NOT NULL, stages TEXT NOT NULL);
+          CREATE TABLE turn (id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, number INTEGER);
+          CREATE TABLE pipeline \(pipeline);
           CREATE TABLE job (
-            id INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, pipeline BLOB NOT NULL, key TEXT NOT NULL, options TEXT NOT NULL,
-            stages INTEGER NOT NULL, truncated INTEGER NOT NULL, submitted INTEGER NOT NULL, state INTEGER, finished INTEGER);
+            id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, job INTEGER, sequence INTEGER, first INTEGER, stages INTEGER, pipeline BLOB,
+            key TEXT, options TEXT, truncated INTEGER, submitted INTEGER, samples BLOB);
+          CREATE TABLE ending (id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, state INTEGER, finished INTEGER);
           CREATE TABLE sample (
-            job INTEGER NOT NULL, number INTEGER NOT NULL, label INTEGER NOT NULL, seed INTEGER NOT NULL,
-            attempt INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0, leased INTEGER NOT NULL DEFAULT 0, error TEXT,
-            checkpoint_step INTEGER, checkpoint_numerics TEXT, checkpoint_bytes INTEGER,
-            PRIMARY KEY (job, number)) WITHOUT ROWID;
-          CREATE TABLE outcome (
-            job INTEGER NOT NULL, sample INTEGER NOT NULL, stage INTEGER NOT NULL, digest BLOB NOT NULL, numerics TEXT NOT NULL,
-            bytes INTEGER NOT NULL, PRIMARY KEY (job, sample, stage)) WITHOUT ROWID;
-          -- slot: -1 the stage's output, 0… the tensors of the stage's latest checkpoint.
-          CREATE TABLE tensor (
-            id INTEGER PRIMARY KEY, job INTEGER NOT NULL, sample INTEGER NOT NULL, stage INTEGER NOT NULL, slot INTEGER NOT NULL,
-            name TEXT NOT NULL, dtype INTEGER NOT NULL, shape TEXT NOT NULL, digest BLOB NOT NULL, data BLOB NOT NULL);
-          CREATE UNIQUE INDEX tensor_place ON tensor (job, sample, stage, slot);
+            id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, turn INTEGER, stage INTEGER, attempt INTEGER, failures INTEGER, leased INTEGER,
+            error TEXT, checkpoint_step INTEGER, checkpoint_numerics TEXT, checkpoint_bytes INTEGER);
+          CREATE TABLE output (
+            id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, digest BLOB, numerics TEXT, bytes INTEGER, name TEXT, dtype INTEGER, shape TEXT,
+            data BLOB);
+          CREATE TABLE checkpoint (
+            id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, stage INTEGER, step INTEGER, digest BLOB, name TEXT, dtype INTEGER, shape TEXT,
+            data BLOB);
+          CREATE TABLE pipeline_copy \(pipeline);
           """)
     }
     return migrator

@@ -1,0 +1,133 @@
+/// A table of the journal. Every row is (id, seal, …): a number that says what it is about, a check of everything after it, the values.
+///
+/// Ids take the place of indexes. Jobs are numbered as they come, and their samples are numbered on through all jobs, so that what is
+/// written together lies together on the disk.
+struct JournalTable: Hashable {
+  let name: String
+  /// Part of the seal. Never changed, and never used again.
+  let tag: UInt64
+  /// After `id` and `seal`. A later schema adds columns at the end, and only ones that may be NULL.
+  let columns: [String]
+  /// The last column is not sealed: a tensor has a digest of its own.
+  var endsWithTensor = false
+
+  static let pipeline = JournalTable(name: "pipeline", tag: 1, columns: ["digest", "name", "labels", "stages"])
+  /// The same once more, on another page: without its pipeline no job can go on.
+  static let pipelineCopy = JournalTable(name: "pipeline_copy", tag: 1, columns: pipeline.columns)
+  static let job = JournalTable(
+    name: "job", tag: 2,
+    columns: ["job", "sequence", "first", "stages", "pipeline", "key", "options", "truncated", "submitted", "samples"])
+  /// Under the job's row id, once the job has ended. Without a state: its rows are being deleted.
+  static let ending = JournalTable(name: "ending", tag: 3, columns: ["state", "finished"])
+  /// Under the sample's number. Of a sample whose stage is not the row's, the row says nothing, unless it has an error.
+  static let sample = JournalTable(
+    name: "sample", tag: 4,
+    columns: ["turn", "stage", "attempt", "failures", "leased", "error", "checkpoint_step", "checkpoint_numerics", "checkpoint_bytes"])
+  /// Under the sample's number times 8 plus the stage. The data is NULL once nobody needs it.
+  static let output = JournalTable(
+    name: "output", tag: 5, columns: ["digest", "numerics", "bytes", "name", "dtype", "shape", "data"], endsWithTensor: true)
+  /// Under the sample's number times 16 plus the tensor's.
+  static let checkpoint = JournalTable(
+    name: "checkpoint", tag: 6, columns: ["stage", "step", "digest", "name", "dtype", "shape", "data"], endsWithTensor: true)
+  /// One row, with the number of the last commit.
+  static let turn = JournalTable(name: "turn", tag: 7, columns: ["number"])
+
+  static let all = [pipeline, pipelineCopy, job, ending, sample, output, checkpoint, turn]
+
+  /// Index of the first column after `id` and `seal`.
+  static let firstColumn = 2
+
+  var sealedColumns: Range<Int> { 0..<columns.count - (endsWithTensor ? 1 : 0) }
+
+  /// The whole of a row, but of a tensor only its length.
+  var columnList: String {
+    (["id", "seal"] + columns.enumerated().map { sealedColumns.contains($0.offset) ? $0.element : "length(\($0.element))" })
+      .joined(separator: ", ")
+  }
+
+  /// Whether the row that a statement of `columnList` stands at is what was written.
+  func isWhole(_ statement: SQLStatement) -> Bool {
+    var seal = RowSeal(table: tag, id: statement.int(0))
+    for column in sealedColumns { seal.add(column, statement.value(Int32(column + Self.firstColumn))) }
+    return seal.value == statement.int(1)
+  }
+}
+
+/// Writes rows of one table, value by value, sealing them on the way.
+final class RowWriter {
+  private let statement: SQLStatement
+  private let table: JournalTable
+  private var seal = RowSeal(table: 0, id: 0)
+  private var column = 0
+
+  init(_ table: JournalTable, _ connection: SQLConnection) throws {
+    self.table = table
+    let places = Array(repeating: "?", count: JournalTable.firstColumn + table.columns.count).joined(separator: ", ")
+    let columns = (["id", "seal"] + table.columns).joined(separator: ", ")
+    statement = try SQLStatement(connection, "INSERT OR REPLACE INTO \(table.name) (\(columns)) VALUES (\(places))")
+  }
+
+  func begin(_ id: Int64) {
+    statement.bind(1, id)
+    seal = RowSeal(table: table.tag, id: id)
+    column = 0
+  }
+
+  func add(_ value: Int64) {
+    statement.bind(next(), value)
+    seal.add(column - 1, value)
+  }
+
+  func add(_ value: Int64?) { if let value { add(value) } else { addNull() } }
+
+  func add(_ value: UInt32) { add(Int64(value)) }
+
+  func addNull() { statement.bindNull(next()) }
+
+  func add(_ text: String) {
+    var text = text
+    text.withUTF8 { bytes in
+      statement.bind(next(), text: UnsafeRawBufferPointer(bytes))
+      seal.add(column - 1, text: UnsafeRawBufferPointer(bytes))
+    }
+  }
+
+  func add(_ text: String?) { if let text { add(text) } else { addNull() } }
+
+  func add(_ blob: UnsafeRawBufferPointer) {
+    statement.bind(next(), blob: blob)
+    seal.add(column - 1, blob: blob)
+  }
+
+  func add(_ blob: [UInt8]) { blob.withUnsafeBytes { add($0) } }
+
+  func add(_ value: SQLValue) {
+    switch value {
+    case .null, .other: addNull()
+    case .integer(let value): add(value)
+    case .blob(let bytes): add(bytes)
+    case .text(let bytes):
+      statement.bind(next(), text: bytes)
+      seal.add(column - 1, text: bytes)
+    }
+  }
+
+  func finish() throws {
+    precondition(column == table.columns.count, "a row of \(table.name) lacks values")
+    statement.bind(2, seal.value)
+    try statement.run()
+  }
+
+  /// With the tensor as the last value; `nil` writes NULL.
+  func finish(tensor: UnsafeRawBufferPointer?) throws {
+    let index = next()
+    defer { statement.bindNull(index) }
+    if let tensor { statement.bind(index, borrowing: tensor) } else { statement.bindNull(index) }
+    try finish()
+  }
+
+  private func next() -> Int32 {
+    column += 1
+    return Int32(JournalTable.firstColumn + column)
+  }
+}

@@ -1,0 +1,350 @@
+import Digests
+import Foundation
+import Wire
+import ZeroMQ
+
+/// A sample's state on disk, as far as it differs from that of a sample nobody has touched.
+struct SampleState {
+  var stage: UInt32 = 0
+  var attempt: UInt32 = 0
+  var failures: UInt32 = 0
+  var isLeased = false
+  var error: String?
+  var checkpoint: CheckpointRecord?
+  /// It changed in this turn, and is written at the turn's end.
+  var isDirty = false
+}
+
+/// Turns records into rows. It keeps in memory where each job's rows are and the states of samples that have one, so that nothing has to be
+/// read to be changed.
+struct JournalWriter {
+  /// Rows, or 4 KiB pages of tensors, that are deleted in a turn beside its other work.
+  private static let purgeBudget = 4_096
+
+  private let pipelines: RowWriter
+  private let pipelineCopies: RowWriter
+  private let jobs: RowWriter
+  private let endings: RowWriter
+  private let samples: RowWriter
+  private let outputs: RowWriter
+  private let checkpoints: RowWriter
+  private let turns: RowWriter
+  private let dropOutput: SQLStatement
+  private let dropInputs: SQLStatement
+  private let forgetPipeline: [SQLStatement]
+  private let purgeRows:
+    (samples: SQLStatement, outputs: SQLStatement, checkpoints: SQLStatement, jobs: SQLStatement, endings: SQLStatement)
+
+  /// Of every job on disk.
+  private var places: [JobID: JobPlace]
+  /// By the sample's number.
+  private var states: [Int64: SampleState]
+  /// What was forgotten and is being deleted, in slices.
+  private var purging: [Purge]
+  private var nextRow: Int64
+  private var nextSample: Int64
+  /// Number of the last commit.
+  private(set) var turn: Int64
+
+  private var dirty: [Int64] = []
+  /// Most jobs have the options of the one before, most tensors the shape.
+  private var lastOptions: (value: [StageOptions], text: String) = ([], "[]")
+  private var lastShape: (value: [UInt32], text: String) = ([], "")
+
+  /// - Parameter contents: what is on disk.
+  init(_ connection: SQLConnection, _ contents: JournalReader.Contents) throws {
+    places = contents.places
+    states = contents.states
+    purging = contents.purging
+    nextRow = contents.nextRow
+    nextSample = contents.nextSample
+    turn = contents.turn
+    pipelines = try RowWriter(.pipeline, connection)
+    pipelineCopies = try RowWriter(.pipelineCopy, connection)
+    jobs = try RowWriter(.job, connection)
+    endings = try RowWriter(.ending, connection)
+    samples = try RowWriter(.sample, connection)
+    outputs = try RowWriter(.output, connection)
+    checkpoints = try RowWriter(.checkpoint, connection)
+    turns = try RowWriter(.turn, connection)
+    dropOutput = try SQLStatement(connection, "UPDATE output SET data = NULL WHERE id = ?")
+    dropInputs = try SQLStatement(
+      connection, "UPDATE output SET data = NULL WHERE id BETWEEN ? AND ? AND (id & 7) < ? AND data IS NOT NULL")
+    forgetPipeline = try [JournalTable.pipeline, .pipelineCopy].map { table in
+      try SQLStatement(connection, "DELETE FROM \(table.name) WHERE digest = ?")
+    }
+    func purge(_ table: JournalTable) throws -> SQLStatement {
+      try SQLStatement(connection, "DELETE FROM \(table.name) WHERE id BETWEEN ? AND ?")
+    }
+    purgeRows = try (purge(.sample), purge(.output), purge(.checkpoint), purge(.job), purge(.ending))
+  }
+
+  // MARK: Turns
+
+  /// All of it belongs into one transaction.
+  mutating func write(_ records: some Sequence<Record>) throws {
+    turn += 1
+    for record in records { try write(record) }
+    for sample in dirty where states[sample]?.isDirty == true {
+      states[sample]?.isDirty = false
+      if let state = states[sample] { try write(state, sample) }
+    }
+    dirty.removeAll(keepingCapacity: true)
+    try purge()
+    turns.begin(1)
+    turns.add(turn)
+    try turns.finish()
+  }
+
+  private mutating func write(_ record: Record) throws {
+    switch record {
+    case .pipeline(let info):
+      for table in [pipelines, pipelineCopies] {
+        table.begin(nextRow)
+        table.add(info.digest)
+        table.add(info.name)
+        table.add(try journalText(info.labels))
+        table.add(try journalText(info.stages.map(StageRow.init)))
+        try table.finish()
+      }
+      nextRow += 1
+    case .pipelineForgotten(let digest):
+      for statement in forgetPipeline {
+        digest.withUnsafeBytes { statement.bind(1, blob: $0) }
+        try statement.run()
+      }
+    case .accepted(let job): try accept(job)
+    case .leased(let ref):
+      try change(ref.task) {
+        $0.attempt = ref.attempt
+        $0.isLeased = true
+      }
+    case .released(let task, let failures):
+      try change(task) {
+        $0.failures = failures
+        $0.isLeased = false
+      }
+    case .failuresCounted(let task, let failures): try change(task) { $0.failures = failures }
+    case .checkpoint(let task, let checkpoint, let tensors): try keep(checkpoint, tensors, of: task)
+    case .checkpointDropped(let task):
+      try dropCheckpoint(try number(task.job, task.sample))
+      try change(task) { $0.checkpoint = nil }
+    case .stageDone(let task, let outcome, let output): try finish(task, outcome, output)
+    case .sampleFailed(let job, let sample, let reason):
+      let number = try number(job, sample)
+      try dropCheckpoint(number)
+      for stage in 0..<UInt32(places[job]?.stages ?? 0) { try dropOutput.run(JobPlace.output(number, stage)) }
+      try change(TaskID(job: job, sample: sample, stage: states[number]?.stage ?? 0)) {
+        $0.error = reason
+        $0.isLeased = false
+        $0.checkpoint = nil
+      }
+    case .finished(let job, let state, let unixMilliseconds): try end(job, state, unixMilliseconds)
+    case .forgotten(let job): forget(job)
+    }
+  }
+
+  // MARK: Jobs
+
+  private mutating func accept(_ job: JobRecord) throws {
+    guard places[job.id] == nil else { throw JournalError(.writeFailed, "job \(job.id) is in the journal already") }
+    let place = JobPlace(row: nextRow, first: nextSample, count: Int64(job.samples.count), stages: Int64(job.options.count))
+    if job.options != lastOptions.value { lastOptions = (job.options, try journalText(job.options.map(OptionsRow.init))) }
+    jobs.begin(place.row)
+    jobs.add(job.id.rawValue.journalValue)
+    jobs.add(job.sequence.journalValue)
+    jobs.add(place.first)
+    jobs.add(place.stages)
+    jobs.add(job.pipeline)
+    jobs.add(job.key)
+    jobs.add(lastOptions.text)
+    jobs.add(job.truncated ? 1 : 0 as Int64)
+    jobs.add(job.submittedUnixMilliseconds.journalValue)
+    jobs.add(SeedRuns.encode(job.samples))
+    try jobs.finish()
+    places[job.id] = place
+    nextRow += 1
+    nextSample += place.count
+  }
+
+  private mutating func end(_ job: JobID, _ state: JobState, _ unixMilliseconds: UInt64) throws {
+    let place = try place(job)
+    try writeEnding(place.row, state.journalCode, unixMilliseconds.journalValue)
+    if state == .done { return try purgeRows.samples.run(place.samples.lowerBound, place.samples.upperBound) }
+    if !states.isEmpty {
+      for sample in place.samples {
+        guard let state = states.removeValue(forKey: sample), state.isDirty else { continue }
+        try write(state, sample)
+      }
+    }
+    guard state == .cancelled else { return }
+    try purgeRows.checkpoints.run(place.checkpoints.lowerBound, place.checkpoints.upperBound)
+    try dropInputs.run(place.outputs.lowerBound, place.outputs.upperBound, place.stages - 1)
+  }
+
+  private func writeEnding(_ row: Int64, _ state: Int?, _ unixMilliseconds: Int64) throws {
+    endings.begin(row)
+    endings.add(state.map(Int64.init))
+    endings.add(unixMilliseconds)
+    try endings.finish()
+  }
+
+  // MARK: Samples
+
+  private func place(_ job: JobID) throws -> JobPlace {
+    guard let place = places[job] else { throw JournalError(.writeFailed, "job \(job) is not in the journal") }
+    return place
+  }
+
+  func number(_ job: JobID, _ sample: UInt32) throws -> Int64 {
+    let place = try place(job)
+    guard sample < place.count else { throw JournalError(.writeFailed, "job \(job) has no sample \(sample) in the journal") }
+    return place.first + Int64(sample)
+  }
+
+  /// Changes the state of a sample in the task's stage. Of several changes in one turn only the last is written.
+  private mutating func change(_ task: TaskID, _ body: (inout SampleState) -> Void) throws {
+    let number = try number(task.job, task.sample)
+    let wasDirty = change(number) { state in
+      if state.stage != task.stage { state = SampleState(stage: task.stage, isDirty: state.isDirty) }
+      body(&state)
+    }
+    if !wasDirty { dirty.append(number) }
+  }
+
+  /// - Returns: whether it was changed before in this turn.
+  private mutating func change(_ number: Int64, _ body: (inout SampleState) -> Void) -> Bool {
+    func apply(_ state: inout SampleState) -> Bool {
+      defer { state.isDirty = true }
+      body(&state)
+      return state.isDirty
+    }
+    return apply(&states[number, default: SampleState()])
+  }
+
+  private func write(_ state: SampleState, _ number: Int64) throws {
+    samples.begin(number)
+    samples.add(turn)
+    samples.add(state.stage)
+    samples.add(state.attempt)
+    samples.add(state.failures)
+    samples.add(state.isLeased ? 1 : 0 as Int64)
+    samples.add(state.error)
+    samples.add((state.checkpoint?.step).map(Int64.init))
+    samples.add(state.checkpoint?.numerics)
+    samples.add(state.checkpoint?.bytes.journalValue)
+    try samples.finish()
+  }
+
+  private mutating func finish(_ task: TaskID, _ outcome: StageOutcome, _ output: WireTensor) throws {
+    let number = try number(task.job, task.sample)
+    outputs.begin(JobPlace.output(number, task.stage))
+    outcome.digest.withUnsafeBytes { outputs.add($0) }
+    outputs.add(outcome.numerics)
+    outputs.add(outcome.bytes.journalValue)
+    try finish(outputs, output)
+    places[task.job]?.bytes += Int64(output.data.count)
+    // The input and the checkpoint; the output takes their place. The sample's row is of a stage that is over, and says nothing any more.
+    if task.stage > 0 { try dropOutput.run(JobPlace.output(number, task.stage - 1)) }
+    try dropCheckpoint(number)
+    states[number] = nil
+  }
+
+  private mutating func keep(_ checkpoint: CheckpointRecord, _ tensors: [WireTensor], of task: TaskID) throws {
+    let number = try number(task.job, task.sample)
+    try dropCheckpoint(number)
+    for (slot, tensor) in zip(JobPlace.checkpoints(number), tensors) {
+      checkpoints.begin(slot)
+      checkpoints.add(task.stage)
+      checkpoints.add(checkpoint.step)
+      checkpoints.add(tensor.digest)
+      try finish(checkpoints, tensor)
+    }
+    try change(task) {
+      $0.failures = 0
+      $0.checkpoint = checkpoint
+    }
+  }
+
+  private func dropCheckpoint(_ number: Int64) throws {
+    guard states[number]?.checkpoint != nil else { return }
+    let slots = JobPlace.checkpoints(number)
+    try purgeRows.checkpoints.run(slots.lowerBound, slots.upperBound)
+  }
+
+  private mutating func finish(_ row: RowWriter, _ tensor: WireTensor) throws {
+    if tensor.shape != lastShape.value { lastShape = (tensor.shape, tensor.shape.map(String.init).joined(separator: ",")) }
+    row.add(tensor.name)
+    row.add(Int64(tensor.dtype.journalCode))
+    row.add(lastShape.text)
+    try tensor.data.withUnsafeBytes { try row.finish(tensor: $0) }
+  }
+
+  // MARK: Forgetting
+
+  var isPurging: Bool { !purging.isEmpty }
+
+  private mutating func forget(_ job: JobID) {
+    guard let place = places.removeValue(forKey: job) else { return }
+    if !states.isEmpty { for sample in place.samples { states[sample] = nil } }
+    // Neighbours go together: a few deletions for all of them.
+    if purging.last?.isFollowed(by: place) == true {
+      purging[purging.count - 1].append(place)
+    } else {
+      purging.append(Purge(place))
+    }
+  }
+
+  /// Deletes some of what was forgotten. What remains is marked, for the case of a restart.
+  private mutating func purge() throws {
+    var budget = Self.purgeBudget
+    while budget > 0, var purge = purging.first {
+      let slice = purge.takeSlice(&budget)
+      try purgeRows.samples.run(slice.samples.lowerBound, slice.samples.upperBound)
+      try purgeRows.outputs.run(slice.outputs.lowerBound, slice.outputs.upperBound)
+      try purgeRows.checkpoints.run(slice.checkpoints.lowerBound, slice.checkpoints.upperBound)
+      if purge.count > 0 {
+        purging[0] = purge
+      } else {
+        try purgeRows.jobs.run(purge.rows.lowerBound, purge.rows.upperBound)
+        try purgeRows.endings.run(purge.rows.lowerBound, purge.rows.upperBound)
+        purging.removeFirst()
+      }
+    }
+    for index in purging.indices where !purging[index].isMarked {
+      for row in purging[index].rows { try writeEnding(row, nil, 0) }
+      purging[index].isMarked = true
+    }
+  }
+}
+
+/// The samples of a job as runs of consecutive seeds: 16 bytes each, little-endian label, count and first seed.
+enum SeedRuns {
+  static func encode(_ samples: [SampleSeed]) -> [UInt8] {
+    var runs: [UInt8] = []
+    var index = 0
+    while index < samples.count {
+      let first = samples[index]
+      var count = 1
+      while index + count < samples.count, samples[index + count] == SampleSeed(label: first.label, seed: first.seed &+ UInt64(count)) {
+        count += 1
+      }
+      withUnsafeBytes(of: first.label.littleEndian) { runs += $0 }
+      withUnsafeBytes(of: UInt32(count).littleEndian) { runs += $0 }
+      withUnsafeBytes(of: first.seed.littleEndian) { runs += $0 }
+      index += count
+    }
+    return runs
+  }
+
+  static func decode(_ bytes: UnsafeRawBufferPointer) -> [SampleSeed] {
+    var samples: [SampleSeed] = []
+    for run in 0..<bytes.count / 16 {
+      let label = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 16 * run, as: UInt32.self))
+      let count = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 16 * run + 4, as: UInt32.self))
+      let seed = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16 * run + 8, as: UInt64.self))
+      for offset in 0..<UInt64(count) { samples.append(SampleSeed(label: label, seed: seed &+ offset)) }
+    }
+    return samples
+  }
+}

@@ -1,0 +1,165 @@
+import Foundation
+import Testing
+import Wire
+
+@testable import Broker
+
+/// Damaged files: what is not damaged is served, and what is damaged is said.
+struct JournalDamageTests {
+  /// `WEIR_EVERY_BYTE=1` cuts at every byte and flips a thousand bits, which takes a while.
+  static let isThorough = ProcessInfo.processInfo.environment["WEIR_EVERY_BYTE"] != nil
+  static let tail = 64 << 10
+  static var cutStep: Int { isThorough ? 1 : 1_021 }
+
+  struct Outcome {
+    var snapshot = Snapshot()
+    var findings: [String] = []
+    /// Outputs of the last state that cannot be read any more.
+    var unreadable: Set<TensorKey> = []
+  }
+
+  /// Opens the files as a broker does, twice: what the first opening mends has to stay mended.
+  func open(_ used: UsedJournal, database: Data?, log: Data?, mark: Data?) throws -> Outcome {
+    let folder = TemporaryFolder()
+    try used.lay(folder, database: database, log: log, mark: mark)
+    var outcome = Outcome()
+    do {
+      let journal = try Journal(directory: folder.path)
+      outcome.findings = journal.findings
+      outcome.snapshot = try journal.restore()
+      for (key, tensor) in used.outputs where (try? journal.output(key)) != tensor { outcome.unreadable.insert(key) }
+      try journal.commit([
+        .accepted(
+          JobRecord(
+            id: JobID(rawValue: 0xFFFF), sequence: 1 << 40, pipeline: used.pipeline.digest, key: "",
+            options: used.last.jobs[0].record.options,
+            truncated: false, submittedUnixMilliseconds: 0, samples: [SampleSeed(label: 0, seed: 0)]))
+      ])
+      try journal.close()
+    }
+    let again = try Journal(directory: folder.path)
+    #expect(
+      try again.restore().jobs.filter { $0.record.id != JobID(rawValue: 0xFFFF) } == outcome.snapshot.jobs, "mended, but not for good")
+    try again.close()
+    return outcome
+  }
+
+  func jobs(_ snapshot: Snapshot) -> [JobID: JobSnapshot] {
+    Dictionary(uniqueKeysWithValues: snapshot.jobs.map { ($0.record.id, $0) })
+  }
+
+  /// The page that each job's row is in, counted from 1.
+  func pagesOfJobs(_ used: UsedJournal) throws -> [JobID: Int] {
+    let folder = TemporaryFolder()
+    try used.lay(folder, database: used.database, log: nil, mark: nil)
+    let pages = JournalPages(folder.path + "/journal.sqlite")
+    let free = pages.free
+    var places: [JobID: Int] = [:]
+    for number in 1...pages.count where !free.contains(number) {
+      for row in pages.withPage(number, { StoredRow.rows(of: $0, in: pages) }) where row.table == .job {
+        places[JobID(rawValue: UInt64(journalValue: row.int(2) ?? 0))] = Int(number)
+      }
+    }
+    return places
+  }
+
+  @Test func whatIsWholeIsReadWithoutAWord() throws {
+    for isClosed in [false, true] {
+      let used = try UsedJournal(seed: 1, rounds: 40, isClosed: isClosed)
+      let outcome = try open(used, database: used.database, log: used.log, mark: used.mark)
+      #expect(outcome.snapshot == used.last)
+      #expect(outcome.findings == [])
+      #expect(outcome.unreadable == [])
+    }
+  }
+
+  @Test func aLogCutAnywhere() throws {
+    let used = try UsedJournal(seed: 2, rounds: Self.isThorough ? 5 : 60, isClosed: false)
+    for length in stride(from: used.log.count, through: max(0, used.log.count - Self.tail), by: -Self.cutStep) {
+      let outcome = try open(used, database: used.database, log: used.log.prefix(length), mark: used.mark)
+      let before = used.commits.last { $0.logBytes <= length }?.snapshot ?? Snapshot()
+      let known = jobs(outcome.snapshot)
+      // A job may have been forgotten in a later commit of which a part is there.
+      let later = Set(used.last.jobs.map(\.record.id))
+      for job in before.jobs where later.contains(job.record.id) {
+        #expect(known[job.record.id]?.record == job.record, "cut to \(length) of \(used.log.count) bytes: job \(job.record.id) is lost")
+      }
+      #expect(outcome.findings.isEmpty == (length == used.log.count), "cut to \(length): \(outcome.findings)")
+    }
+  }
+
+  @Test func aFileCutAnywhere() throws {
+    let used = try UsedJournal(seed: 3, rounds: Self.isThorough ? 30 : 60, isClosed: true)
+    let places = try pagesOfJobs(used)
+    #expect(places.count == used.last.jobs.count)
+    for length in stride(from: used.database.count, through: max(0, used.database.count - Self.tail), by: -Self.cutStep) {
+      let outcome = try open(used, database: used.database.prefix(length), log: nil, mark: used.mark)
+      let known = jobs(outcome.snapshot)
+      for (id, page) in places where page * 4_096 <= length {
+        #expect(known[id] != nil, "cut to \(length) of \(used.database.count) bytes: job \(id), in page \(page), is lost")
+      }
+      let isAllThere = outcome.snapshot == used.last && outcome.unreadable.isEmpty
+      #expect(isAllThere || !outcome.findings.isEmpty, "cut to \(length): nothing was said")
+      if length == used.database.count { #expect(isAllThere && outcome.findings.isEmpty) }
+    }
+  }
+
+  @Test(arguments: [true, false]) func aBitFlips(isClosed: Bool) throws {
+    let used = try UsedJournal(seed: 4, rounds: 60, isClosed: isClosed)
+    let last = jobs(used.last)
+    var random = SplitMix64(seed: isClosed ? 5 : 6)
+    var changed = 0
+    for round in 0..<(Self.isThorough ? 1_000 : 60) {
+      var database = used.database
+      var log = used.log
+      let bit = UInt8(1) << UInt8.random(in: 0..<8, using: &random)
+      let position = Int.random(in: 0..<database.count + log.count, using: &random)
+      if position < database.count { database[position] ^= bit } else { log[position - database.count] ^= bit }
+      let outcome = try open(used, database: database, log: log, mark: used.mark)
+      let what = "round \(round): bit \(bit) of byte \(position) of \(database.count) + \(log.count)"
+      let known = jobs(outcome.snapshot)
+      let different = last.keys.filter { known[$0] != last[$0] }
+      // One bit is in one row.
+      #expect(different.count <= 1, "\(what): \(different.sorted()) are not what they were; \(outcome.findings)")
+      let unreadable = outcome.unreadable.filter { !different.contains($0.job) }
+      // A bit of a tensor is found when the tensor is read.
+      #expect(unreadable.count <= 1, "\(what): \(unreadable); \(outcome.findings)")
+      if !different.isEmpty { #expect(!outcome.findings.isEmpty, "\(what): nothing was said") }
+      // A page of the log that has lost its number may hold what was forgotten since.
+      let isFrameHeader = position >= database.count && (position - database.count - 32) % 4_120 < 24
+      #expect(isFrameHeader || Set(known.keys).isSubset(of: last.keys), "\(what): forgotten jobs are back")
+      changed += outcome.findings.isEmpty ? 0 : 1
+    }
+    #expect(changed > 10)
+  }
+
+  @Test func filesThatAreGone() throws {
+    let used = try UsedJournal(seed: 7, rounds: 40, isClosed: false)
+    let withoutLog = try open(used, database: used.database, log: nil, mark: used.mark)
+    #expect(withoutLog.findings.contains { $0.contains("commits are missing") })
+    let withoutFile = try open(used, database: nil, log: used.log, mark: used.mark)
+    #expect(jobs(withoutFile.snapshot).count == used.last.jobs.count)
+    #expect(withoutFile.findings.contains { $0.contains("only its log is there") })
+    let withoutMark = try open(used, database: used.database, log: used.log, mark: nil)
+    #expect(withoutMark.snapshot == used.last)
+    #expect(withoutMark.findings.contains { $0.contains("journal.mark is missing") })
+    let withBadMark = try open(used, database: used.database, log: used.log, mark: Data(used.mark.reversed()))
+    #expect(withBadMark.snapshot == used.last)
+    #expect(withBadMark.findings.contains { $0.contains("journal.mark is damaged") })
+    let nothing = try open(used, database: nil, log: nil, mark: used.mark)
+    #expect(nothing.snapshot == Snapshot())
+    #expect(!nothing.findings.isEmpty)
+  }
+
+  @Test func pagesThatWereNeverWritten() throws {
+    let used = try UsedJournal(seed: 8, rounds: 60, isClosed: true)
+    let last = jobs(used.last)
+    for page in 0..<used.database.count / 4_096 where Self.isThorough || page % 3 == 0 {
+      var database = used.database
+      database.replaceSubrange(page * 4_096 + 2_048..<(page + 1) * 4_096, with: Data(repeating: 0, count: 2_048))
+      let outcome = try open(used, database: database, log: nil, mark: used.mark)
+      for (id, job) in jobs(outcome.snapshot) { #expect(job.record == last[id]?.record, "page \(page)") }
+      if outcome.snapshot != used.last { #expect(!outcome.findings.isEmpty, "page \(page)") }
+    }
+  }
+}

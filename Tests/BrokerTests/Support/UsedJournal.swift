@@ -1,0 +1,81 @@
+import Foundation
+import Testing
+import Wire
+
+@testable import Broker
+
+/// The files of a journal that a broker has worked with for a while, and what was in it after each commit.
+struct UsedJournal {
+  struct Commit {
+    /// Length of the log once it was made.
+    var logBytes: Int
+    var snapshot: Snapshot
+  }
+
+  let database: Data
+  let log: Data
+  let mark: Data
+  private(set) var commits: [Commit] = []
+  private(set) var outputs: [TensorKey: WireTensor] = [:]
+  let pipeline = makePipeline(stages: 2)
+
+  var last: Snapshot { commits.last?.snapshot ?? Snapshot() }
+
+  /// - Parameter isClosed: the journal was closed in good order, so that everything is in the file and nothing in the log.
+  init(seed: UInt64, rounds: Int, isClosed: Bool) throws {
+    let folder = TemporaryFolder()
+    var random = SplitMix64(seed: seed)
+    var limits = BrokerLimits()
+    limits.keptSamples = 60
+    limits.maxAttempts = 3
+    let driver = CoreDriver(limits)
+    let journal = try Journal(directory: folder.path)
+    let file = folder.path + "/journal.sqlite"
+    var written = 0
+    var waiting: [(peer: PeerID, assignment: Assignment)] = []
+    for stage in 0..<2 {
+      driver.hello(PeerID([UInt8(stage)]), makeHello("w\(stage)", pipeline: pipeline, stage: stage, slots: 4))
+    }
+    for round in 0..<rounds {
+      for _ in 0..<8 {
+        if random.chance(0.35) {
+          _ = driver.submit(UInt32.random(in: 1...5, using: &random), key: random.chance(0.5) ? "key \(round)" : "")
+        }
+        for peer in [[0], [1]].map(PeerID.init) {
+          for assignment in driver.takeAssignments(peer) { waiting.append((peer, assignment)) }
+        }
+        guard let index = waiting.indices.randomElement(using: &random) else { continue }
+        let (peer, assignment) = waiting[index]
+        switch Int.random(in: 0..<12, using: &random) {
+        case 0: driver.handle(.worker(peer, .failure(assignment.task, reason: "broken", permanent: random.chance(0.3))))
+        case 1...3:
+          let checkpoint = TaskCheckpoint(step: UInt32.random(in: 1...4, using: &random), tensors: [checkpointTensor(random.next())])
+          driver.handle(.worker(peer, .checkpoint(assignment.task, checkpoint)))
+          continue
+        case 4 where random.chance(0.2): driver.ask(.cancel(assignment.task.task.job))
+        default: driver.finish(assignment, at: peer, pipeline: pipeline)
+        }
+        waiting.remove(at: index)
+      }
+      try journal.commit(driver.records[written...])
+      written = driver.records.count
+      let bytes = try Data(contentsOf: URL(fileURLWithPath: file + "-wal")).count
+      commits.append(Commit(logBytes: bytes, snapshot: driver.store.snapshot))
+    }
+    outputs = driver.store.outputs
+    if isClosed { try journal.close() }
+    database = try Data(contentsOf: URL(fileURLWithPath: file))
+    log = isClosed ? Data() : try Data(contentsOf: URL(fileURLWithPath: file + "-wal"))
+    mark = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/journal.mark"))
+    if !isClosed { try journal.close() }
+  }
+
+  /// Puts files into a folder; `nil` leaves one out.
+  func lay(_ folder: TemporaryFolder, database: Data?, log: Data?, mark: Data?) throws {
+    for (name, data) in [("journal.sqlite", database), ("journal.sqlite-wal", log), ("journal.mark", mark)] {
+      if let data, !(name.hasSuffix("wal") && data.isEmpty) {
+        try data.write(to: URL(fileURLWithPath: folder.path + "/" + name))
+      }
+    }
+  }
+}
