@@ -3,22 +3,19 @@ import Glibc
 
 /// A broker's folder, locked for as long as this lives: two brokers never share one.
 final class DataDirectory {
-  let path: String
+  let files: Files
   /// -1 once it is given up.
   private var lock: Int32
 
-  var journalPath: String { path + "/journal.sqlite" }
-  var markPath: String { path + "/journal.mark" }
-
   init(_ path: String) throws(JournalError) {
-    self.path = path
+    files = Files(path)
     do {
       try FileManager.default.createDirectory(
         atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     } catch {
       throw JournalError(.unusable, "data directory \(path) cannot be made: \(error.localizedDescription)")
     }
-    lock = open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    lock = open(files.lock, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     guard lock >= 0 else {
       throw JournalError(.unusable, "data directory \(path) cannot be written: \(String(cString: strerror(errno)))")
     }
@@ -37,19 +34,57 @@ final class DataDirectory {
     }
   }
 
-  /// Brings the names in the folder to the disk.
-  func sync() {
-    let folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard folder >= 0 else { return }
-    fsync(folder)
-    close(folder)
-  }
-
   deinit { unlock() }
 
   /// Lets another broker have the folder.
   func unlock() {
     if lock >= 0 { close(lock) }
     lock = -1
+  }
+
+  /// The names of what is in a broker's folder.
+  struct Files {
+    /// What `shareLock` returns if a broker has the folder.
+    static let isHeld: Int32 = -2
+
+    let folder: String
+
+    init(_ folder: String) { self.folder = folder }
+
+    var journal: String { folder + "/journal.sqlite" }
+    var mark: String { folder + "/journal.mark" }
+    var lock: String { folder + "/lock" }
+
+    /// Keeps brokers away, as long as the descriptor is open, from a folder that none has.
+    ///
+    /// - Returns: a descriptor, `isHeld`, or -1 if there is nothing to lock.
+    func shareLock() -> Int32 {
+      let descriptor = open(lock, O_RDONLY | O_CLOEXEC)
+      guard descriptor >= 0 else { return -1 }
+      if flock(descriptor, LOCK_SH | LOCK_NB) == 0 { return descriptor }
+      close(descriptor)
+      return Self.isHeld
+    }
+
+    /// Brings the journal, and the names in the folder, to the disk.
+    func sync() throws(JournalError) {
+      for path in [journal, mark, folder] {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0, fsync(descriptor) == 0 else {
+          let reason = String(cString: strerror(errno))
+          if descriptor >= 0 { close(descriptor) }
+          throw JournalError(.unusable, "\(path) cannot be brought to the disk: \(reason)")
+        }
+        close(descriptor)
+      }
+    }
+
+    /// Brings the names in the folder to the disk.
+    func syncFolder() {
+      let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+      guard descriptor >= 0 else { return }
+      fsync(descriptor)
+      close(descriptor)
+    }
   }
 }

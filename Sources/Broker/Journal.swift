@@ -38,9 +38,9 @@ package final class Journal {
   /// Opens a directory, making it if it isn't there.
   package init(directory path: String) throws(JournalError) {
     directory = try DataDirectory(path)
-    let file = directory.journalPath
+    let file = directory.files.journal
     do {
-      let opened = try JournalOpening.open(directory)
+      let opened = try JournalOpening.open(directory.files)
       database = opened.database
       connection = opened.connection
       mark = opened.mark
@@ -59,7 +59,7 @@ package final class Journal {
     statements = nil
     writer = nil
     mark.close()
-    do { try database.close() } catch { throw JournalError(error, path: directory.journalPath) }
+    do { try database.close() } catch { throw JournalError(error, path: directory.files.journal) }
   }
 
   // MARK: Writing
@@ -72,12 +72,12 @@ package final class Journal {
       try database.writeWithoutTransaction { _ in try write(records) }
       mark.write(turn: writer?.turn ?? 0)
     } catch {
-      throw JournalError(error, path: directory.journalPath, writing: true)
+      throw JournalError(error, path: directory.files.journal, writing: true)
     }
   }
 
   private func write(_ records: some Sequence<Record>) throws {
-    guard let statements else { throw JournalError(.unusable, "journal \(directory.journalPath) is closed") }
+    guard let statements else { throw JournalError(.unusable, "journal \(directory.files.journal) is closed") }
     try statements.begin.run()
     do {
       if writer == nil { writer = try JournalWriter(connection, read().contents) }
@@ -110,7 +110,7 @@ package final class Journal {
       return try self.tensors(statements.output, .output, digest: 2, name: 5)
     }
     guard let tensor = tensors.first else {
-      throw JournalError(.damaged, "journal \(directory.journalPath) has no output of stage \(key.stage) of \(key.job)-\(key.sample)")
+      throw JournalError(.damaged, "journal \(directory.files.journal) has no output of stage \(key.stage) of \(key.job)-\(key.sample)")
     }
     return tensor
   }
@@ -124,12 +124,12 @@ package final class Journal {
       statements.checkpoint.bind(2, slots.upperBound)
       return try self.tensors(statements.checkpoint, .checkpoint, digest: 4, name: 5, stage: task.stage)
     }
-    guard !tensors.isEmpty else { throw JournalError(.damaged, "journal \(directory.journalPath) has no checkpoint of \(task)") }
+    guard !tensors.isEmpty else { throw JournalError(.damaged, "journal \(directory.files.journal) has no checkpoint of \(task)") }
     return tensors
   }
 
   private func read<Value>(_ body: () throws -> Value) throws(JournalError) -> Value {
-    do { return try body() } catch { throw JournalError(error, path: directory.journalPath) }
+    do { return try body() } catch { throw JournalError(error, path: directory.files.journal) }
   }
 
   /// - Parameters:
@@ -148,7 +148,7 @@ package final class Journal {
       guard table.isWhole(statement), !statement.isNull(name + 4),
         let dtype = WireTensor.DType(journalCode: Int(statement.int(name + 1))), sha256(data).elementsEqual(statement.bytes(digest))
       else {
-        throw JournalError(.damaged, "journal \(directory.journalPath) has a tensor that does not fit its digest, or none any more")
+        throw JournalError(.damaged, "journal \(directory.files.journal) has a tensor that does not fit its digest, or none any more")
       }
       tensors.append(try WireTensor(name: statement.text(name), dtype: dtype, shape: sizes, data: Frame(copying: data)))
     }
@@ -167,7 +167,7 @@ package final class Journal {
   }
 
   private func read() throws -> (contents: JournalReader.Contents, findings: [String]) {
-    var reader = JournalReader(path: directory.journalPath, connection)
+    var reader = JournalReader(path: directory.files.journal, connection)
     return (try reader.read(), reader.findings)
   }
 }

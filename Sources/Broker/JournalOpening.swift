@@ -15,16 +15,16 @@ enum JournalOpening {
   /// Larger files are checked only where jobs and their states are: tensors have digests, which are checked when they are read.
   private static let fullCheckBytes = 256 << 20
 
-  static func open(_ directory: DataDirectory) throws -> Opened {
-    let path = directory.journalPath
-    try finishRebuilding(directory)
-    let marked = JournalMark.read(directory.markPath)
+  static func open(_ files: DataDirectory.Files) throws -> Opened {
+    let path = files.journal
+    try finishRebuilding(files)
+    let marked = JournalMark.read(files.mark)
     let pages = JournalPages(path)
     var findings: [String] = []
     var damage = self.damage(pages, marked)
     if damage == nil {
       do {
-        var opened = try openWhole(directory, isInUse: (marked.turn ?? 0) > 0)
+        var opened = try openWhole(files, isInUse: (marked.turn ?? 0) > 0)
         opened.findings += missing(marked, opened.contents.turn)
         return opened
       } catch {
@@ -34,8 +34,8 @@ enum JournalOpening {
     }
     guard let damage else { throw JournalError(.unusable, "journal \(path) cannot be opened") }
     findings.append("the journal was damaged: \(damage)")
-    findings += try rebuild(JournalPages(path, withUncommitted: isAhead(marked, pages)), directory)
-    var opened = try openWhole(directory, isInUse: true)
+    findings += try rebuild(JournalPages(path, withUncommitted: isAhead(marked, pages)), files)
+    var opened = try openWhole(files, isInUse: true)
     opened.findings = findings + opened.findings + missing(marked, opened.contents.turn)
     return opened
   }
@@ -45,7 +45,7 @@ enum JournalOpening {
     marked.turn.map { $0 > pages.turn } ?? false
   }
 
-  private static func missing(_ marked: JournalMark.Reading, _ last: Int64) -> [String] {
+  static func missing(_ marked: JournalMark.Reading, _ last: Int64) -> [String] {
     if let turn = marked.turn, turn > last {
       return [
         "the last \(turn - last) commits are missing or incomplete: what was submitted or finished in them is lost, in whole or in part"
@@ -55,7 +55,7 @@ enum JournalOpening {
   }
 
   /// What is wrong that SQLite would not notice, or would take for something else.
-  private static func damage(_ pages: JournalPages, _ marked: JournalMark.Reading) -> String? {
+  static func damage(_ pages: JournalPages, _ marked: JournalMark.Reading) -> String? {
     if pages.frames.isHeaderDamaged { return "the header of its log is not what was written" }
     let damaged = pages.frames.damaged
     if !damaged.isEmpty {
@@ -71,7 +71,7 @@ enum JournalOpening {
   }
 
   /// What an error says about the journal; `nil` if it says something about the machine instead.
-  private static func describeDamage(_ error: any Error) -> String? {
+  static func describeDamage(_ error: any Error) -> String? {
     if let error = error as? JournalError { return [.damaged, .foreign, .newer].contains(error.code) ? error.message : nil }
     guard let error = error as? DatabaseError else { return nil }
     switch error.resultCode {
@@ -87,8 +87,8 @@ enum JournalOpening {
   // MARK: Opening
 
   /// - Parameter isInUse: it has been written to, so its tables are there.
-  private static func openWhole(_ directory: DataDirectory, isInUse: Bool) throws -> Opened {
-    let path = directory.journalPath
+  private static func openWhole(_ files: DataDirectory.Files, isInUse: Bool) throws -> Opened {
+    let path = files.journal
     let database = try DatabaseQueue(path: path, configuration: configuration)
     do {
       // Before anything is written.
@@ -97,7 +97,7 @@ enum JournalOpening {
       var reader = JournalReader(path: path, connection)
       let contents = try reader.read()
       return Opened(
-        database: database, connection: connection, contents: contents, mark: try JournalMark(directory.markPath),
+        database: database, connection: connection, contents: contents, mark: try JournalMark(files.mark),
         findings: reader.findings)
     } catch {
       try? database.close()
@@ -178,30 +178,30 @@ enum JournalOpening {
   /// Puts a new journal in the place of a damaged one, and that aside.
   ///
   /// The new one is complete under a name of its own before the old one goes; a crash in between is made good by `finishRebuilding`.
-  private static func rebuild(_ pages: JournalPages, _ directory: DataDirectory) throws -> [String] {
-    let path = directory.journalPath
+  private static func rebuild(_ pages: JournalPages, _ files: DataDirectory.Files) throws -> [String] {
+    let path = files.journal
     var findings = try JournalSalvage.rebuild(pages, at: path + ".building")
-    let aside = directory.path + "/damaged-\(timestamp())"
+    let aside = files.folder + "/damaged-\(timestamp())"
     try FileManager.default.createDirectory(atPath: aside, withIntermediateDirectories: true)
     for suffix in ["", "-wal"] where FileManager.default.fileExists(atPath: path + suffix) {
       try FileManager.default.linkItem(atPath: path + suffix, toPath: aside + "/journal.sqlite" + suffix)
     }
     findings.append("the damaged files are kept in \(aside)")
     try replaceItem(path + ".building", path + ".rebuilt")
-    try finishRebuilding(directory)
+    try finishRebuilding(files)
     return findings
   }
 
-  private static func finishRebuilding(_ directory: DataDirectory) throws {
-    let path = directory.journalPath
+  private static func finishRebuilding(_ files: DataDirectory.Files) throws {
+    let path = files.journal
     guard FileManager.default.fileExists(atPath: path + ".rebuilt") else { return }
     // The old log does not belong to the new file.
     for suffix in ["-wal", "-shm"] where FileManager.default.fileExists(atPath: path + suffix) {
       try FileManager.default.removeItem(atPath: path + suffix)
     }
-    directory.sync()
+    files.syncFolder()
     try replaceItem(path + ".rebuilt", path)
-    directory.sync()
+    files.syncFolder()
   }
 
   private static func replaceItem(_ from: String, _ to: String) throws {

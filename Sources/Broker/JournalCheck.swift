@@ -1,0 +1,83 @@
+import Digests
+import Foundation
+import GRDB
+
+/// What a journal holds and what of it is damaged. Nothing is changed or mended; a running broker is not disturbed.
+package struct JournalCheck: Sendable {
+  /// What is damaged or missing, a line each. Empty: every row and every tensor is what was written.
+  package private(set) var findings: [String] = []
+  /// A broker is running on it.
+  package private(set) var isInUse = false
+  package private(set) var jobs = 0
+  package private(set) var tensors = 0
+  /// Of the journal's file.
+  package private(set) var bytes = 0
+
+  /// Reads all of a data directory's journal.
+  ///
+  /// - Throws: `.unusable` if there is none or it can't be opened.
+  package init(directory: String) throws(JournalError) {
+    let files = DataDirectory.Files(directory)
+    guard FileManager.default.fileExists(atPath: files.journal) || FileManager.default.fileExists(atPath: files.mark) else {
+      throw JournalError(.unusable, "\(directory) has no journal; name the folder that weir-broker was given as --data")
+    }
+    let lock = files.shareLock()
+    defer { if lock >= 0 { close(lock) } }
+    isInUse = lock == DataDirectory.Files.isHeld
+    // Before anything else: what is read after it goes at least as far.
+    let marked = JournalMark.read(files.mark)
+    do {
+      // The log of a running broker changes while one looks.
+      if !isInUse, let damage = JournalOpening.damage(JournalPages(files.journal), marked) {
+        findings.append(damage)
+        if !JournalPages(files.journal).hasDatabase { return }
+      }
+      // SQLite makes these to read, and leaves them if it may not write.
+      let made = ["-wal", "-shm"].map { files.journal + $0 }.filter { !FileManager.default.fileExists(atPath: $0) }
+      defer { if !isInUse { for path in made { try? FileManager.default.removeItem(atPath: path) } } }
+      bytes = try FileManager.default.attributesOfItem(atPath: files.journal)[.size] as? Int ?? 0
+      var configuration = JournalOpening.configuration
+      configuration.readonly = true
+      let database = try DatabaseQueue(path: files.journal, configuration: configuration)
+      defer { try? database.close() }
+      // One transaction, so that all of it is of one moment.
+      try database.read { db in
+        guard let connection = SQLConnection(db) else { return }
+        try look(files.journal, connection, marked)
+      }
+    } catch {
+      guard let damage = JournalOpening.describeDamage(error) else { throw JournalError(error, path: files.journal) }
+      findings.append(damage)
+    }
+  }
+
+  private mutating func look(_ path: String, _ connection: SQLConnection, _ marked: JournalMark.Reading) throws {
+    let pages = try SQLStatement(connection, "PRAGMA integrity_check(20)")
+    while try pages.step() { if pages.text(0) != "ok" { findings.append(pages.text(0)) } }
+    for table in JournalTable.all { try look(table, connection) }
+    guard findings.isEmpty else { return }
+    var reader = JournalReader(path: path, connection)
+    let contents = try reader.read()
+    jobs = contents.places.count
+    findings += reader.findings + JournalOpening.missing(marked, contents.turn)
+  }
+
+  private mutating func look(_ table: JournalTable, _ connection: SQLConnection) throws {
+    let data = Int32(JournalTable.firstColumn + table.columns.count)
+    let digest = Int32(JournalTable.firstColumn + (table.columns.firstIndex(of: "digest") ?? 0))
+    do {
+      let rows = try SQLStatement(connection, "SELECT \(table.columnList)\(table.endsWithTensor ? ", data" : "") FROM \(table.name)")
+      while try rows.step() {
+        if !table.isWhole(rows) { findings.append("row \(rows.int(0)) of table \(table.name) is not what was written") }
+        guard table.endsWithTensor, !rows.isNull(data) else { continue }
+        tensors += 1
+        if !sha256(rows.bytes(data)).elementsEqual(rows.bytes(digest)) {
+          findings.append("the tensor in row \(rows.int(0)) of table \(table.name) does not fit its digest")
+        }
+      }
+    } catch {
+      guard let damage = JournalOpening.describeDamage(error) else { throw error }
+      findings.append("table \(table.name): \(damage)")
+    }
+  }
+}

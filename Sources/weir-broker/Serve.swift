@@ -1,0 +1,108 @@
+import ArgumentParser
+import Broker
+import Glibc
+import Logging
+import ServiceLifecycle
+import UnixSignals
+
+struct Serve: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Runs a broker. This is what weir-broker does if it is told nothing else.",
+    discussion: """
+      When it listens it prints one line: ready clients=ENDPOINT workers=ENDPOINT. SIGTERM and SIGINT stop it; what it acknowledged is on \
+      disk at any moment, so killing it loses nothing either.
+      """)
+
+  @Option(help: "Where clients connect. Port 0 or * takes any free one.")
+  var bind = "tcp://127.0.0.1:7710"
+
+  @Option(help: "Where workers connect. (default: the next port up)")
+  var bindWorkers: String?
+
+  @Option(help: "Folder of the journal; made if it isn't there.")
+  var data: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Run no broker, but read all of a data folder's journal and say what is damaged. Exit status 0: nothing.", valueName: "dir"))
+  var check: String?
+
+  @Flag(help: "Allow addresses that other machines can reach, without encryption or keys.")
+  var insecure = false
+
+  @Option(help: "Workers and broker beat this often, in milliseconds.")
+  var beatMs: UInt32 = 1_000
+
+  @Option(help: "A worker that is silent this long is gone, and its tasks are queued again.")
+  var deadMs: UInt32 = 5_000
+
+  @Option(help: "Workers save a running task's state this often; 0: never.")
+  var checkpointMs: UInt32 = 2_000
+
+  @Option(help: "A task that takes no step for this long is taken from its worker.")
+  var stallMs: UInt32 = 300_000
+
+  @Option(help: "Tasks (stages of samples) that may be open at a time; more are refused.")
+  var maxOpenTasks = 200_000
+
+  @Option(help: "A task is given up after this many failures in a row without progress.")
+  var maxAttempts: UInt32 = 5
+
+  @Option(help: "Samples of finished jobs to remember; the oldest jobs are forgotten first.")
+  var keepSamples = 100_000
+
+  @Option(help: "Disk space for finished images, in GiB; the oldest jobs are forgotten first.")
+  var keepGib: UInt64 = 32
+
+  @Option(help: "trace, debug, info, notice, warning, error or critical.")
+  var logLevel = "info"
+
+  func validate() throws {
+    guard data != nil || check != nil else { throw ValidationError("--data DIR is missing: the folder of the journal") }
+    guard beatMs >= 10, beatMs <= 600_000 else { throw ValidationError("--beat-ms \(beatMs) is not in 10…600000") }
+    guard deadMs / 2 >= beatMs else { throw ValidationError("--dead-ms \(deadMs) has to be at least twice --beat-ms \(beatMs)") }
+    guard maxOpenTasks >= 1 else { throw ValidationError("--max-open-tasks has to be at least 1") }
+    guard maxAttempts >= 1 else { throw ValidationError("--max-attempts has to be at least 1") }
+    guard keepSamples >= 0 else { throw ValidationError("--keep-samples cannot be negative") }
+    guard keepGib < 1 << 30 else { throw ValidationError("--keep-gib \(keepGib) is too large") }
+    guard Logger.Level(rawValue: logLevel) != nil else { throw ValidationError("--log-level: there is no level '\(logLevel)'") }
+  }
+
+  func run() async throws {
+    if let check { return try report(try JournalCheck(directory: check), of: check) }
+    var logger = Logger(label: "weir-broker") { StreamLogHandler.standardError(label: $0) }
+    logger.logLevel = Logger.Level(rawValue: logLevel) ?? .info
+    allowManyConnections()
+    let daemon = BrokerDaemon(try brokerConfiguration(), logger: logger) { endpoints in
+      print("ready clients=\(endpoints.clients) workers=\(endpoints.workers)")
+      fflush(nil)
+    }
+    var group = ServiceGroupConfiguration(services: [daemon], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+    group.maximumGracefulShutdownDuration = .seconds(10)
+    try await ServiceGroup(configuration: group).run()
+  }
+
+  /// Each peer is a file descriptor, and the usual limit is 1,024.
+  private func allowManyConnections() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+
+  private func brokerConfiguration() throws -> BrokerConfiguration {
+    var limits = BrokerLimits()
+    limits.beatMilliseconds = beatMs
+    limits.deadMilliseconds = deadMs
+    limits.graceMilliseconds = deadMs
+    limits.checkpointMilliseconds = checkpointMs
+    limits.stallMilliseconds = stallMs
+    limits.maxOpenTasks = maxOpenTasks
+    limits.maxAttempts = maxAttempts
+    limits.keptSamples = keepSamples
+    limits.keptBytes = keepGib << 30
+    return BrokerConfiguration(
+      clients: try BindAddress(bind), workers: try bindWorkers.map { text in try BindAddress(text) }, dataDirectory: data ?? "",
+      isInsecureAllowed: insecure, limits: limits)
+  }
+}
