@@ -50,7 +50,7 @@ let targets: [Target] = [
   .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
   .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
   .systemLibrary(name: "CPNG", providers: [.apt(["libpng-dev"])]),
-  .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
+  .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
   .target(name: "CLinuxShims"),
   .target(name: "CWeirProto", dependencies: ["CProtobufC"]),
   .target(
@@ -64,8 +64,7 @@ let targets: [Target] = [
       .unsafeFlags(["-L\(libtorch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(libtorch)/lib"] + cudaFlags),
       .linkedLibrary("torch"), .linkedLibrary("torch_cpu"), .linkedLibrary("c10"),
     ]),
-  .target(name: "CSHA256"),
-  library("Digests", ["CSodium", "CSHA256"]),
+  library("Digests", ["COpenSSL"]),
   library("ZeroMQ", ["CZeroMQ", "CLinuxShims"]),
   library("Wire", ["CWeirProto", "CProtobufC", "ZeroMQ", "Digests"]),
   library("Images", ["CPNG"]),

@@ -1,20 +1,23 @@
-import CSHA256
-import CSodium
+import COpenSSL
 
-/// SHA-256 (FIPS 180-4) over bytes that arrive in pieces.
-package struct SHA256Hasher {
-  private var state = crypto_hash_sha256_state()
+/// SHA-256 (FIPS 180-4) over bytes that arrive in pieces. OpenSSL uses the processor's instructions for it where there are any.
+package struct SHA256Hasher: ~Copyable {
+  private let context: OpaquePointer
 
   package init() {
-    crypto_hash_sha256_init(&state)
+    guard let context = EVP_MD_CTX_new(), EVP_DigestInit_ex2(context, algorithm.pointer, nil) == 1 else {
+      fatalError("OpenSSL cannot begin a SHA-256: no memory is left")
+    }
+    self.context = context
   }
 
-  package mutating func update(_ bytes: UnsafeRawBufferPointer) {
-    guard let base = bytes.baseAddress else { return }
-    crypto_hash_sha256_update(&state, base.assumingMemoryBound(to: UInt8.self), UInt64(bytes.count))
+  deinit { EVP_MD_CTX_free(context) }
+
+  package func update(_ bytes: UnsafeRawBufferPointer) {
+    EVP_DigestUpdate(context, bytes.baseAddress, bytes.count)
   }
 
-  package mutating func update(_ bytes: some Sequence<UInt8>) {
+  package func update(_ bytes: some Sequence<UInt8>) {
     let done: Void? = bytes.withContiguousStorageIfAvailable { update(UnsafeRawBufferPointer($0)) }
     if done == nil {
       Array(bytes).withUnsafeBytes { update($0) }
@@ -24,30 +27,35 @@ package struct SHA256Hasher {
   /// The digest, 32 bytes.
   package consuming func finalize() -> [UInt8] {
     [UInt8](unsafeUninitializedCapacity: 32) { buffer, count in
-      // The buffer has room for 32 bytes, so its base address exists.
-      crypto_hash_sha256_final(&state, buffer.baseAddress!)
+      EVP_DigestFinal_ex(context, buffer.baseAddress, nil)
       count = 32
     }
   }
 }
 
-/// Whether the processor does it by itself, several times faster than any program.
-private let processorHasSHA256 = CSHA256_is_available() != 0
+/// Fetched once: looking an algorithm up costs as much as digesting a kilobyte.
+private struct Algorithm: @unchecked Sendable {
+  // Unchecked: OpenSSL's algorithms are immutable and counted atomically.
+  let pointer: OpaquePointer
+
+  init() {
+    guard let pointer = EVP_MD_fetch(nil, "SHA256", nil) else { fatalError("this OpenSSL has no SHA-256: its configuration leaves it out") }
+    self.pointer = pointer
+  }
+}
+
+private let algorithm = Algorithm()
 
 /// SHA-256 of some bytes: 32 bytes.
 package func sha256(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
-  guard processorHasSHA256 else {
-    var hasher = SHA256Hasher()
-    hasher.update(bytes)
-    return hasher.finalize()
-  }
-  return [UInt8](unsafeUninitializedCapacity: 32) { buffer, count in
-    CSHA256_digest(bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count, buffer.baseAddress)
-    count = 32
-  }
+  let hasher = SHA256Hasher()
+  hasher.update(bytes)
+  return hasher.finalize()
 }
 
 /// SHA-256 of some bytes: 32 bytes.
 package func sha256(_ bytes: some Sequence<UInt8>) -> [UInt8] {
-  bytes.withContiguousStorageIfAvailable { sha256(UnsafeRawBufferPointer($0)) } ?? Array(bytes).withUnsafeBytes { sha256($0) }
+  let hasher = SHA256Hasher()
+  hasher.update(bytes)
+  return hasher.finalize()
 }

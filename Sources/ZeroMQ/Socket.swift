@@ -8,6 +8,9 @@ package final class Socket {
   private let context: Context
   package let type: SocketType
   private let maxFrames: Int
+  private let isServer: Bool
+  /// CURVE servers: who sent the message that `receive` returned last, as the handshake proved; `nil` without an `Authenticator`.
+  package private(set) var lastSender: CurvePublicKey?
 
   /// Frames shorter than this are copied into ZeroMQ's own memory: for them a copy is cheaper than keeping the frame alive until it is
   /// sent, and a received one would keep the whole 8 KiB receive buffer it lies in.
@@ -17,6 +20,7 @@ package final class Socket {
     self.context = context
     self.type = type
     maxFrames = options.maxFrames
+    isServer = if case .server = options.curve { true } else { false }
     handle = try context.makeSocket(type.rawValue)
     try set(options)
   }
@@ -96,6 +100,8 @@ package final class Socket {
         throw ZeroMQError(errno: errno, operation: "receive")
       }
       more = zmq_msg_more(&message) != 0
+      // Not of the first frame: ZeroMQ 4.3.4 can lose that one's.
+      if isServer && !more { lastSender = zmq_msg_gets(&message, "User-Id").flatMap { CurvePublicKey(String(cString: $0)) } }
       if frames.count == maxFrames {
         tooMany = true
         frames = []
@@ -185,11 +191,31 @@ package final class Socket {
     } else {
       try set(ZMQ_IMMEDIATE, Int32(options.immediate ? 1 : 0))
     }
+    switch options.curve {
+    case nil: break
+    case .server(let own, let domain):
+      try set(ZMQ_CURVE_SERVER, Int32(1))
+      try set(ZMQ_CURVE_SECRETKEY, own.secretKey.text)
+      try set(ZMQ_ZAP_DOMAIN, domain)
+    case .client(let own, let server):
+      try set(ZMQ_CURVE_PUBLICKEY, own.publicKey.text)
+      try set(ZMQ_CURVE_SECRETKEY, own.secretKey.text)
+      try set(ZMQ_CURVE_SERVERKEY, server.text)
+    }
     if let routingID = options.routingID {
       let handle = try opened("setsockopt")
       guard zmq_setsockopt(handle, ZMQ_ROUTING_ID, routingID, routingID.count) == 0 else {
         throw ZeroMQError(errno: zmq_errno(), operation: "set the routing id")
       }
+    }
+  }
+
+  /// A Z85 key goes with the zero at its end, which makes it 41 bytes.
+  private func set(_ option: Int32, _ text: String) throws(ZeroMQError) {
+    let handle = try opened("setsockopt")
+    let length = text.utf8.count + (option == ZMQ_ZAP_DOMAIN ? 0 : 1)
+    guard text.withCString({ zmq_setsockopt(handle, option, $0, length) }) == 0 else {
+      throw ZeroMQError(errno: zmq_errno(), operation: "set socket option \(option)")
     }
   }
 

@@ -39,8 +39,18 @@ package struct SocketOptions: Hashable, Sendable {
   package var keepAlive = true
   /// Also IPv6: wildcard binds take both.
   package var ipv6 = false
+  /// Encryption, and the proof of who is at the other end; `nil`: neither.
+  package var curve: Curve?
   /// This socket's name for the ROUTERs it connects to, 1 to 255 bytes that don't begin with 0; `nil`: ROUTERs make one up.
   package var routingID: [UInt8]?
 
   package init() {}
+
+  /// An end of an encrypted connection (ZeroMQ RFC 25, CurveZMQ).
+  package enum Curve: Hashable, Sendable {
+    /// Accepts who knows its public key and whom the context's `Authenticator` lets in; without one, everyone who knows the key.
+    case server(CurveKeyPair, domain: String)
+    /// Connects to the holder of this key alone, showing its own.
+    case client(CurveKeyPair, server: CurvePublicKey)
+  }
 }

@@ -45,6 +45,11 @@ actor TestPeer {
     }
   }
 
+  var lastSender: CurvePublicKey? { socket.lastSender }
+
+  /// Messages that arrived and nobody asked for.
+  var unread: Int { inbox.count }
+
   var endpoint: String { get throws { try socket.lastEndpoint } }
 
   func send(_ frames: [Frame]) throws(ZeroMQError) { try socket.send(frames) }
