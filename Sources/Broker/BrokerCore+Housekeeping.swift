@@ -4,10 +4,19 @@ import Wire
 extension BrokerCore {
   private var housekeepingInterval: Int64 { max(1, Int64(limits.beatMilliseconds) / 2) }
 
+  /// Makes room; a job that is not finished is never forgotten.
+  mutating func forgetOldJobs() {
+    let end = limits.keptMilliseconds.map { unixNow - min(unixNow, $0) } ?? 0
+    for old in jobs.forget(samples: limits.keptSamples, bytes: limits.keptBytes, endedBefore: end) {
+      actions.append(.persist(.forgotten(old)))
+    }
+  }
+
   /// Beats, and looks for workers and tasks that fell silent.
   mutating func keepHouse() {
     excuseOwnAbsence()
     nextHousekeeping = now + housekeepingInterval
+    forgetOldJobs()
     for worker in workers.all {
       if now - worker.lastHeard >= Int64(limits.deadMilliseconds) {
         bury(worker.peer, because: "silent for \(now - worker.lastHeard) ms")

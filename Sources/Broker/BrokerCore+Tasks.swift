@@ -135,9 +135,7 @@ extension BrokerCore {
         for watcher in watchers { actions.append(.reply(watcher.peer, request: watcher.request, .event(status))) }
       }
     }
-    for old in jobs.forget(samples: limits.keptSamples, bytes: limits.keptBytes) {
-      actions.append(.persist(.forgotten(old)))
-    }
+    forgetOldJobs()
   }
 
   /// Tensors of an assignment could not be read.

@@ -30,6 +30,7 @@ package struct BrokerCore {
     nextHousekeeping = start.milliseconds
     for pipeline in snapshot.pipelines { pipelines.insert(pipeline) }
     restore(snapshot.jobs)
+    jobs.sortFinished()
   }
 
   package mutating func listening(onWorkerPort port: UInt32) { workerPort = port }

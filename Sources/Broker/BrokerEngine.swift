@@ -11,6 +11,7 @@ final class BrokerEngine {
   private static let maxMessagesPerTurn = 1_024
   private static let maxBytesPerTurn = 32 << 20
   private static let retryInterval = Duration.milliseconds(2)
+  private static let tidyingInterval = Duration.milliseconds(10)
 
   let endpoints: BrokerService.Endpoints
   private(set) var counters = BrokerService.Counters()
@@ -33,6 +34,7 @@ final class BrokerEngine {
   private var sending: [Action] = []
   private var wake: SocketLoop.TimerID?
   private var isRetrying = false
+  private var isTidying = false
   /// The time of the turn; `nil` until something asks for it.
   private var turnTime: Instant?
   private var isStopped = false
@@ -213,6 +215,19 @@ final class BrokerEngine {
       for message in sending { perform(message, now) }
     }
     scheduleRetry()
+    scheduleTidying()
+  }
+
+  /// What was forgotten goes bit by bit, between the turns.
+  private func scheduleTidying() {
+    guard !isStopped, !isTidying, journal.isUntidy else { return }
+    isTidying = true
+    loop.schedule(after: Self.tidyingInterval) { [weak self] in
+      guard let self else { return }
+      isTidying = false
+      guard !isStopped else { return }
+      do throws(JournalError) { try journal.tidy() } catch { logger.error("\(error)") }
+    }
   }
 
   private func scheduleRetry() {

@@ -23,6 +23,8 @@ package struct BrokerLimits: Hashable, Sendable {
   /// Finished jobs are forgotten, oldest first, while there is more than one and they exceed one of these.
   package var keptSamples = 100_000
   package var keptBytes: UInt64 = 32 << 30
+  /// A job that ended longer ago than this is forgotten; `nil`: age does not matter.
+  package var keptMilliseconds: UInt64?
   /// What an overloaded broker asks a client to wait.
   package var retryMilliseconds: UInt32 = 1_000
   /// At most one event of a job in this time.

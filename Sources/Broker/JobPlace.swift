@@ -21,7 +21,8 @@ struct JobPlace {
   static func checkpoints(_ sample: Int64) -> ClosedRange<Int64> { sample << slotBits...((sample + 1) << slotBits) - 1 }
 }
 
-/// Jobs that are forgotten, neighbours on the disk, whose rows are being deleted.
+/// Jobs, neighbours on the disk, whose rows are being deleted because they are forgotten, or one that was cancelled, of which only the final
+/// outputs stay.
 struct Purge {
   private static let pageBytes: Int64 = 4_096
 
@@ -32,8 +33,19 @@ struct Purge {
   private var bytes: Int64
   /// The jobs' endings say that they are forgotten.
   var isMarked = false
+  /// Of a job that was cancelled: its number of stages.
+  let stagesOfCancelled: Int64?
 
   init(_ place: JobPlace, isMarked: Bool = false) {
+    self.init(place, isMarked: isMarked, stagesOfCancelled: nil)
+  }
+
+  init(cancelled place: JobPlace) {
+    self.init(place, isMarked: true, stagesOfCancelled: place.stages)
+  }
+
+  private init(_ place: JobPlace, isMarked: Bool, stagesOfCancelled: Int64?) {
+    self.stagesOfCancelled = stagesOfCancelled
     rows = place.row...place.row
     first = place.first
     count = place.count

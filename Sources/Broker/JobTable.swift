@@ -63,10 +63,19 @@ struct JobTable {
     return jobs
   }
 
+  /// Puts finished jobs in the order of their ends, after they were restored in another.
+  mutating func sortFinished() {
+    finished.sort { (byID[$0]?.ending?.unixMilliseconds ?? 0) < (byID[$1]?.ending?.unixMilliseconds ?? 0) }
+  }
+
   /// Drops the oldest finished jobs while they exceed the limits, and says which.
-  mutating func forget(samples: Int, bytes: UInt64) -> [JobID] {
+  ///
+  /// - Parameter end: those that ended before this go in any case, in milliseconds since 1970.
+  mutating func forget(samples: Int, bytes: UInt64, endedBefore end: UInt64) -> [JobID] {
     var forgotten: [JobID] = []
-    while finished.count > 1, keptSamples > samples || keptBytes > bytes, let id = finished.popFirst() {
+    while let oldest = finished.first {
+      let isTooMuch = finished.count > 1 && (keptSamples > samples || keptBytes > bytes)
+      guard isTooMuch || byID[oldest]?.ending.map({ $0.unixMilliseconds < end }) ?? true, let id = finished.popFirst() else { break }
       guard let job = byID.removeValue(forKey: id) else { continue }
       if byKey[job.key] == id { byKey[job.key] = nil }
       keptSamples -= job.samples.count

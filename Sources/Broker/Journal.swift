@@ -6,6 +6,10 @@ import ZeroMQ
 
 /// The broker's memory on disk: one SQLite file in its data directory. Not `Sendable`: only the broker's own thread uses it.
 package final class Journal {
+  /// What giving back space moves at a time.
+  private static let pagesPerSlice = 1_024
+  private static let leastFreePages = 256
+
   private let directory: DataDirectory
   let database: DatabaseQueue
   private let connection: SQLConnection
@@ -92,11 +96,26 @@ package final class Journal {
   }
 
   /// Whether there is something to do for `tidy`.
-  package var isUntidy: Bool { writer?.isPurging ?? false }
+  package var isUntidy: Bool { writer.map { $0.isPurging || $0.hasDeleted } ?? false }
 
-  /// Goes on with deleting what was forgotten, for some milliseconds.
+  /// Goes on with deleting what was forgotten and with giving its space back, for some milliseconds.
   package func tidy() throws(JournalError) {
-    if isUntidy { try commit(EmptyCollection()) }
+    guard let writer, isUntidy else { return }
+    if writer.isPurging { return try commit(EmptyCollection()) }
+    do {
+      try database.writeWithoutTransaction { db in
+        let free = try Int.fetchOne(db, sql: "PRAGMA freelist_count") ?? 0
+        let all = try Int.fetchOne(db, sql: "PRAGMA page_count") ?? 0
+        // What is free is used again, so some of it stays.
+        if free > max(Self.leastFreePages, all / 8) {
+          try db.execute(sql: "PRAGMA incremental_vacuum(\(Self.pagesPerSlice))")
+        } else {
+          self.writer?.hasDeleted = false
+        }
+      }
+    } catch {
+      throw JournalError(error, path: directory.files.journal, writing: true)
+    }
   }
 
   // MARK: Reading tensors

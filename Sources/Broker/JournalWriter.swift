@@ -46,6 +46,9 @@ struct JournalWriter {
   /// Number of the last commit.
   private(set) var turn: Int64
 
+  /// Something was deleted since somebody looked whether the file can shrink.
+  var hasDeleted = false
+
   private var dirty: [Int64] = []
   /// Most jobs have the options of the one before, most tensors the shape.
   private var lastOptions: (value: [StageOptions], text: String) = ([], "[]")
@@ -177,9 +180,8 @@ struct JournalWriter {
         try write(state, sample)
       }
     }
-    guard state == .cancelled else { return }
-    try purgeRows.checkpoints.run(place.checkpoints.lowerBound, place.checkpoints.upperBound)
-    try dropInputs.run(place.outputs.lowerBound, place.outputs.upperBound, place.stages - 1)
+    // After a restart what is left of them stays until the job is forgotten.
+    if state == .cancelled { purging.append(Purge(cancelled: place)) }
   }
 
   private func writeEnding(_ row: Int64, _ state: Int?, _ unixMilliseconds: Int64) throws {
@@ -299,17 +301,24 @@ struct JournalWriter {
   private mutating func purge() throws {
     var budget = Self.purgeBudget
     while budget > 0, var purge = purging.first {
+      hasDeleted = true
       let slice = purge.takeSlice(&budget)
-      try purgeRows.samples.run(slice.samples.lowerBound, slice.samples.upperBound)
-      try purgeRows.outputs.run(slice.outputs.lowerBound, slice.outputs.upperBound)
       try purgeRows.checkpoints.run(slice.checkpoints.lowerBound, slice.checkpoints.upperBound)
+      if let stages = purge.stagesOfCancelled {
+        try dropInputs.run(slice.outputs.lowerBound, slice.outputs.upperBound, stages - 1)
+      } else {
+        try purgeRows.samples.run(slice.samples.lowerBound, slice.samples.upperBound)
+        try purgeRows.outputs.run(slice.outputs.lowerBound, slice.outputs.upperBound)
+      }
       if purge.count > 0 {
         purging[0] = purge
-      } else {
+        continue
+      }
+      if purge.stagesOfCancelled == nil {
         try purgeRows.jobs.run(purge.rows.lowerBound, purge.rows.upperBound)
         try purgeRows.endings.run(purge.rows.lowerBound, purge.rows.upperBound)
-        purging.removeFirst()
       }
+      purging.removeFirst()
     }
     for index in purging.indices where !purging[index].isMarked {
       for row in purging[index].rows { try writeEnding(row, nil, 0) }

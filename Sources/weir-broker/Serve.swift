@@ -51,8 +51,11 @@ struct Serve: AsyncParsableCommand {
   @Option(help: "Samples of finished jobs to remember; the oldest jobs are forgotten first.")
   var keepSamples = 100_000
 
-  @Option(help: "Disk space for finished images, in GiB; the oldest jobs are forgotten first.")
-  var keepGib: UInt64 = 32
+  @Option(help: "Disk space for finished images: 20GB, 500MB, 64GiB; the oldest jobs are forgotten first.")
+  var keepBytes = ByteCount(bytes: 32 << 30)
+
+  @Option(help: "Finished jobs are forgotten after this time: 7d, 12h, 30m. (default: never, but for the other two)")
+  var keep: Age?
 
   @Option(help: "trace, debug, info, notice, warning, error or critical.")
   var logLevel = "info"
@@ -64,7 +67,6 @@ struct Serve: AsyncParsableCommand {
     guard maxOpenTasks >= 1 else { throw ValidationError("--max-open-tasks has to be at least 1") }
     guard maxAttempts >= 1 else { throw ValidationError("--max-attempts has to be at least 1") }
     guard keepSamples >= 0 else { throw ValidationError("--keep-samples cannot be negative") }
-    guard keepGib < 1 << 30 else { throw ValidationError("--keep-gib \(keepGib) is too large") }
     guard Logger.Level(rawValue: logLevel) != nil else { throw ValidationError("--log-level: there is no level '\(logLevel)'") }
   }
 
@@ -100,7 +102,8 @@ struct Serve: AsyncParsableCommand {
     limits.maxOpenTasks = maxOpenTasks
     limits.maxAttempts = maxAttempts
     limits.keptSamples = keepSamples
-    limits.keptBytes = keepGib << 30
+    limits.keptBytes = keepBytes.bytes
+    limits.keptMilliseconds = keep?.milliseconds
     return BrokerConfiguration(
       clients: try BindAddress(bind), workers: try bindWorkers.map { text in try BindAddress(text) }, dataDirectory: data ?? "",
       isInsecureAllowed: insecure, limits: limits)

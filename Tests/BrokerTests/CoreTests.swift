@@ -238,4 +238,18 @@ struct CoreTests {
     #expect(driver.status(large)?.state == .done, "the newest is kept, however large")
     #expect(driver.store.jobs.count == 1)
   }
+  @Test func finishedJobsAreForgottenByAge() {
+    var limits = BrokerLimits()
+    limits.keptMilliseconds = 60_000
+    let driver = driver(limits: limits)
+    let finished = driver.submit()
+    driver.drain(["w0", "w1"], pipeline: pipeline)
+    driver.pass(59_000, beating: "w0", "w1")
+    #expect(driver.status(finished)?.state == .done)
+    let open = driver.submit()
+    driver.pass(2_000, beating: "w0", "w1")
+    #expect(driver.status(finished) == nil)
+    driver.pass(120_000, beating: "w0", "w1")
+    #expect(driver.status(open) != nil, "a job that is not finished is never forgotten")
+  }
 }

@@ -116,6 +116,48 @@ struct JournalTests {
     #expect(try journal.restore().jobs.map(\.record.id) == [job, again])
   }
 
+  @Test func aLargeJobIsForgottenInSlicesAndItsSpaceIsGivenBack() throws {
+    let large = try WireTensor(name: "x0", dtype: .u8, shape: [12_288], data: Frame(Array(repeating: 0xCD, count: 12_288)))
+    let count = 2_500
+    var journal = try Journal(directory: folder.path)
+    let small = JobID(rawValue: 9)
+    try journal.commit([.pipeline(pipeline), .accepted(record(job, samples: count)), .accepted(record(small, sequence: 1))])
+    try journal.commit(
+      (0..<UInt32(count)).map { .stageDone(TaskID(job: job, sample: $0, stage: 0), try outcome(large), output: large) })
+    try journal.commit([.finished(job, .cancelled, unixMilliseconds: 1)])
+    let half = try journal.count("output WHERE data IS NULL")
+    #expect(half > 0 && half < count, "a large job is cancelled in slices too")
+    try journal.commit([.forgotten(job)])
+    while try journal.count("output") == count { try journal.tidy() }
+    #expect(try journal.restore().jobs.map(\.record.id) == [small])
+    #expect(journal.isUntidy)
+    let before = try journal.count("output")
+    #expect(before > 0 && before < count)
+    // A restart in the middle of it: the job stays forgotten, and the rest of it goes.
+    try journal.close()
+    let bytes = try fileBytes()
+    journal = try Journal(directory: folder.path)
+    #expect(journal.findings == [])
+    #expect(try journal.restore().jobs.map(\.record.id) == [small])
+    var slices = 0
+    while journal.isUntidy {
+      try journal.tidy()
+      slices += 1
+    }
+    #expect(slices > 1)
+    #expect(try journal.count("output") == 0)
+    #expect(try journal.count("job") == 1)
+    // A new job takes none of the old one's numbers while these may still be there.
+    try journal.commit([.accepted(record(JobID(rawValue: 10), sequence: 2))])
+    let snapshot = try journal.restore()
+    try journal.close()
+    #expect(try fileBytes() < bytes / 8)
+    #expect(try Journal(directory: folder.path).restore() == snapshot)
+    #expect(try JournalCheck(directory: folder.path).findings == [])
+  }
+
+  private func fileBytes() throws -> Int { try #require(FileManager.default.attributesOfItem(atPath: file)[.size] as? Int) }
+
   @Test func oneBrokerADirectory() throws {
     let journal = try Journal(directory: folder.path)
     do {
