@@ -12,6 +12,9 @@ final class BrokerEngine {
   private static let maxBytesPerTurn = 32 << 20
   private static let retryInterval = Duration.milliseconds(2)
   private static let tidyingInterval = Duration.milliseconds(10)
+  private static let stalledRetryInterval = Duration.milliseconds(500)
+  private static let stalledRetryMilliseconds: UInt32 = 1_000
+  private static let maxStalledBytes = 64 << 20
 
   let endpoints: BrokerService.Endpoints
   private(set) var counters = BrokerService.Counters()
@@ -35,6 +38,13 @@ final class BrokerEngine {
   private var wake: SocketLoop.TimerID?
   private var isRetrying = false
   private var isTidying = false
+  /// The journal can't be written for now; since when.
+  private var isStalled = false
+  private var stalledSince: ContinuousClock.Instant?
+  /// What workers sent since.
+  private var stalledBytes = 0
+  /// Workers are not listened to.
+  private var isDeaf = false
   /// The time of the turn; `nil` until something asks for it.
   private var turnTime: Instant?
   private var isStopped = false
@@ -119,6 +129,12 @@ final class BrokerEngine {
         let (request, message) = try WireCodec.decodeClientRequest(frames)
         var fresh = JobID(rawValue: 0)
         if case .submit = message { fresh = JobID(rawValue: .random(in: 1...UInt64.max)) }
+        if isStalled, !message.changesNothing {
+          let refusal = Refusal(
+            .overloaded, "the broker cannot write to its disk, so it takes no requests that it would have to remember",
+            retryAfterMilliseconds: Self.stalledRetryMilliseconds)
+          return send(.refused(refusal), request, to: peer, .now)
+        }
         handle(.client(peer, request: request, message, fresh: fresh))
       } catch {
         noteGarbage("client", peer, error.reason)
@@ -130,6 +146,7 @@ final class BrokerEngine {
 
   private func readWorkers() {
     read(workerSocket) { peer, frames in
+      if isStalled { stalledBytes += frames.reduce(0) { $0 + $1.count } }
       do throws(WireError) {
         handle(.worker(peer, try WireCodec.decodeWorkerMessage(frames)))
       } catch {
@@ -174,6 +191,11 @@ final class BrokerEngine {
     return time
   }
 
+  private func tick() {
+    // Nobody who is not listened to is silent.
+    if isDeaf { wake = loop.schedule(after: Self.stalledRetryInterval) { [weak self] in self?.tick() } } else { handle(.tick) }
+  }
+
   private func handle(_ event: Event) {
     for action in core.handle(event, at: now) {
       switch action {
@@ -184,8 +206,13 @@ final class BrokerEngine {
         }
       case .wake(let milliseconds):
         if let wake { loop.cancel(wake) }
-        wake = loop.schedule(at: start + .milliseconds(milliseconds)) { [weak self] in self?.handle(.tick) }
+        wake = loop.schedule(at: start + .milliseconds(milliseconds)) { [weak self] in self?.tick() }
       case .log(let level, let message): logger.log(level: level, "\(message)")
+      // What promises nothing does not wait for the disk.
+      case .command(_, .beat) where isStalled: perform(action, .now)
+      case .reply(_, request: _, .jobs) where isStalled, .reply(_, request: _, .workers) where isStalled,
+        .reply(_, request: _, .located) where isStalled:
+        perform(action, .now)
       case .reply, .image, .command, .assign: messages.append(action)
       }
     }
@@ -194,6 +221,7 @@ final class BrokerEngine {
   /// Commits, then sends. What cannot be sent is an event too, so this goes on until nothing is left.
   private func endTurn() {
     defer { turnTime = nil }
+    if isStalled { return boundStalledBytes() }
     let now = ContinuousClock.now
     while !isStopped, !records.isEmpty || !messages.isEmpty {
       swap(&records, &committing)
@@ -206,6 +234,11 @@ final class BrokerEngine {
         do throws(JournalError) {
           try journal.commit(committing)
         } catch {
+          if error.code == .stalled {
+            swap(&records, &committing)
+            swap(&messages, &sending)
+            return stall(error)
+          }
           // The core is ahead of the disk now. Nothing may be acknowledged any more; the truth is what a restart finds.
           logger.critical("\(error)")
           isStopped = true
@@ -218,6 +251,39 @@ final class BrokerEngine {
     scheduleTidying()
   }
 
+  // MARK: Stalls
+
+  /// Nothing can be written for now: records and messages wait, and clients are refused what would have to be remembered. Workers go on.
+  private func stall(_ error: JournalError) {
+    if stalledSince == nil {
+      stalledSince = .now
+      logger.critical("\(error); new jobs are refused until it can be written again")
+    }
+    isStalled = true
+    loop.schedule(after: Self.stalledRetryInterval) { [weak self] in self?.resume() }
+  }
+
+  private func resume() {
+    guard !isStopped else { return }
+    isStalled = false
+    endTurn()
+    guard !isStalled, let since = stalledSince else { return }
+    stalledSince = nil
+    stalledBytes = 0
+    logger.notice("the journal can be written again, after \(ContinuousClock.now - since)")
+    if isDeaf { loop.add(workerSocket) { [unowned self] in readWorkers() } }
+    isDeaf = false
+  }
+
+  /// What workers send meanwhile is kept, but not without end: then it stays in their sockets.
+  private func boundStalledBytes() {
+    guard !isDeaf, stalledBytes > Self.maxStalledBytes else { return }
+    isDeaf = true
+    loop.remove(workerSocket)
+  }
+
+  // MARK: Housekeeping
+
   /// What was forgotten goes bit by bit, between the turns.
   private func scheduleTidying() {
     guard !isStopped, !isTidying, journal.isUntidy else { return }
@@ -225,8 +291,8 @@ final class BrokerEngine {
     loop.schedule(after: Self.tidyingInterval) { [weak self] in
       guard let self else { return }
       isTidying = false
-      guard !isStopped else { return }
-      do throws(JournalError) { try journal.tidy() } catch { logger.error("\(error)") }
+      guard !isStopped, !isStalled else { return }
+      do throws(JournalError) { try journal.tidy() } catch { if error.code != .stalled { logger.error("\(error)") } }
     }
   }
 
@@ -327,4 +393,14 @@ private func unixMilliseconds() -> UInt64 {
   var time = timespec()
   clock_gettime(CLOCK_REALTIME, &time)
   return UInt64(clamping: Int(time.tv_sec) * 1_000 + time.tv_nsec / 1_000_000)
+}
+
+extension ClientRequest {
+  /// The answer is all there is to it.
+  fileprivate var changesNothing: Bool {
+    switch self {
+    case .status, .workers, .locate: true
+    default: false
+    }
+  }
 }

@@ -52,6 +52,8 @@ package final class Journal {
       restored = opened.contents.snapshot
       writer = try JournalWriter(connection, opened.contents)
       statements = try Statements(connection)
+      // A turn of the broker waits for nobody.
+      try connection.execute("PRAGMA busy_timeout = 0")
     } catch {
       throw JournalError(error, path: file)
     }
@@ -68,7 +70,7 @@ package final class Journal {
 
   // MARK: Writing
 
-  /// Puts all of the records on disk, or none. After a failure the journal can be used on.
+  /// Puts all of the records on disk, or none. After `.stalled` the same can be tried again; after other failures too, but with other records.
   package func commit(_ records: some Sequence<Record>) throws(JournalError) {
     do {
       // On GRDB's own thread of execution, because SQLite tells it of every commit.

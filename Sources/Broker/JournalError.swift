@@ -13,8 +13,10 @@ package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible 
     case newer
     /// What is on disk is not what was written.
     case damaged
-    /// No space is left, or a write failed.
+    /// A write failed for good.
     case writeFailed
+    /// Nothing can be written now, because no space is left or another program holds the file; nothing was, and it can be tried again.
+    case stalled
   }
 
   package var code: Code
@@ -45,7 +47,9 @@ package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible 
     case .SQLITE_CORRUPT:
       self.init(.damaged, "journal \(path) is damaged (\(detail)); \(Self.adviceOnDamage)")
     case .SQLITE_FULL:
-      self.init(.writeFailed, "journal \(path): no space is left; free some and start again: nothing that was acknowledged is lost")
+      self.init(.stalled, "journal \(path): no space is left on its disk; free some: nothing that was acknowledged is lost")
+    case .SQLITE_BUSY where writing:
+      self.init(.stalled, "journal \(path): another program is writing to it")
     case .SQLITE_CANTOPEN, .SQLITE_PERM, .SQLITE_READONLY, .SQLITE_AUTH:
       self.init(.unusable, "journal \(path) cannot be opened for writing (\(detail)); check its owner and permissions")
     default:

@@ -146,6 +146,7 @@ enum JournalOpening {
           PRAGMA journal_size_limit = 67108864;
           PRAGMA cache_size = -16000;
           PRAGMA secure_delete = FAST;
+          PRAGMA temp_store = MEMORY;
           """)
       guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2, let connection = SQLConnection(db) else {
         throw JournalError(.unusable, "journal \(file): SQLite does not accept synchronous = FULL")

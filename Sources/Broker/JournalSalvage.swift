@@ -60,8 +60,17 @@ struct JournalSalvage {
       try copyRows(pages.withPage(number) { StoredRow.rows(of: $0, in: pages) }, number, pass)
     }
     for (number, offset) in pages.spares {
-      try copyRows(pages.withVersion(number, offset) { StoredRow.rows(of: $0, in: pages) }, number, pass)
+      try copyRows(spareRows(number, offset), number, pass)
     }
+  }
+
+  /// The rows of a page's older version that the damaged newer one has lost, and not those that it has no more.
+  private func spareRows(_ number: UInt32, _ offset: Int) -> [StoredRow] {
+    let newer = pages.withPage(number) { StoredRow.rows(of: $0, in: pages) }
+    let older = pages.withVersion(number, offset) { StoredRow.rows(of: $0, in: pages) }
+    let damaged = Set(newer.filter { $0.table == nil }.map(\.id))
+    let cells = pages.withPage(number) { StoredRow.count($0) }
+    return newer.count == cells ? older.filter { damaged.contains($0.id) } : older
   }
 
   private mutating func copyRows(_ rows: [StoredRow], _ page: UInt32, _ pass: Pass) throws {

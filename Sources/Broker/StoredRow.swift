@@ -20,6 +20,9 @@ struct StoredRow {
   private static let pageHeaderBytes = 8
   private static let maxPayload: UInt64 = 80 << 20
 
+  /// How many rows a page says it has; `nil` if it isn't a leaf of a table.
+  static func count(_ page: UnsafeRawBufferPointer) -> Int? { page[0] == leafType ? page.half(3) : nil }
+
   /// The rows of a page that make sense, in a page that looks like a leaf of a table.
   ///
   /// Where some don't, or the page only might have been one, rows with a seal are looked for at every place: a damaged pointer should not lose

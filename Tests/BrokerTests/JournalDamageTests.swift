@@ -6,10 +6,14 @@ import Wire
 
 /// Damaged files: what is not damaged is served, and what is damaged is said.
 struct JournalDamageTests {
-  /// `WEIR_EVERY_BYTE=1` cuts at every byte and flips a thousand bits, which takes a while.
-  static let isThorough = ProcessInfo.processInfo.environment["WEIR_EVERY_BYTE"] != nil
+  private static func setting(_ name: String, _ usual: Int) -> Int {
+    ProcessInfo.processInfo.environment[name].flatMap { Int($0) } ?? usual
+  }
+  /// Bytes between two cuts; `WEIR_CUT_STEP=1` cuts at every byte, which takes hours.
+  static let cutStep = setting("WEIR_CUT_STEP", 4_093)
+  /// Bits flipped in each test.
+  static let flips = setting("WEIR_FLIPS", 30)
   static let tail = 64 << 10
-  static var cutStep: Int { isThorough ? 1 : 1_021 }
 
   struct Outcome {
     var snapshot = Snapshot()
@@ -72,7 +76,7 @@ struct JournalDamageTests {
 
   @Test func whatIsWholeIsReadWithoutAWord() throws {
     for isClosed in [false, true] {
-      let used = try UsedJournal(seed: 1, rounds: 40, isClosed: isClosed)
+      let used = try UsedJournal(seed: 1, rounds: 20, isClosed: isClosed)
       let outcome = try open(used, database: used.database, log: used.log, mark: used.mark)
       #expect(outcome.snapshot == used.last)
       #expect(outcome.findings == [])
@@ -81,7 +85,7 @@ struct JournalDamageTests {
   }
 
   @Test func aLogCutAnywhere() throws {
-    let used = try UsedJournal(seed: 2, rounds: Self.isThorough ? 5 : 60, isClosed: false)
+    let used = try UsedJournal(seed: 2, rounds: 20, isClosed: false)
     for length in stride(from: used.log.count, through: max(0, used.log.count - Self.tail), by: -Self.cutStep) {
       let outcome = try open(used, database: used.database, log: used.log.prefix(length), mark: used.mark)
       let before = used.commits.last { $0.logBytes <= length }?.snapshot ?? Snapshot()
@@ -96,7 +100,7 @@ struct JournalDamageTests {
   }
 
   @Test func aFileCutAnywhere() throws {
-    let used = try UsedJournal(seed: 3, rounds: Self.isThorough ? 30 : 60, isClosed: true)
+    let used = try UsedJournal(seed: 3, rounds: 40, isClosed: true)
     let places = try pagesOfJobs(used)
     #expect(places.count == used.last.jobs.count)
     for length in stride(from: used.database.count, through: max(0, used.database.count - Self.tail), by: -Self.cutStep) {
@@ -112,11 +116,11 @@ struct JournalDamageTests {
   }
 
   @Test(arguments: [true, false]) func aBitFlips(isClosed: Bool) throws {
-    let used = try UsedJournal(seed: 4, rounds: 60, isClosed: isClosed)
+    let used = try UsedJournal(seed: 4, rounds: 25, isClosed: isClosed)
     let last = jobs(used.last)
     var random = SplitMix64(seed: isClosed ? 5 : 6)
     var changed = 0
-    for round in 0..<(Self.isThorough ? 1_000 : 60) {
+    for round in 0..<Self.flips {
       var database = used.database
       var log = used.log
       let bit = UInt8(1) << UInt8.random(in: 0..<8, using: &random)
@@ -137,11 +141,11 @@ struct JournalDamageTests {
       #expect(isFrameHeader || Set(known.keys).isSubset(of: last.keys), "\(what): forgotten jobs are back")
       changed += outcome.findings.isEmpty ? 0 : 1
     }
-    #expect(changed > 10)
+    #expect(changed > Self.flips / 6)
   }
 
   @Test func filesThatAreGone() throws {
-    let used = try UsedJournal(seed: 7, rounds: 40, isClosed: false)
+    let used = try UsedJournal(seed: 7, rounds: 20, isClosed: false)
     let withoutLog = try open(used, database: used.database, log: nil, mark: used.mark)
     #expect(withoutLog.findings.contains { $0.contains("commits are missing") })
     let withoutFile = try open(used, database: nil, log: used.log, mark: used.mark)
@@ -159,9 +163,9 @@ struct JournalDamageTests {
   }
 
   @Test func pagesThatWereNeverWritten() throws {
-    let used = try UsedJournal(seed: 8, rounds: 60, isClosed: true)
+    let used = try UsedJournal(seed: 8, rounds: 30, isClosed: true)
     let last = jobs(used.last)
-    for page in 0..<used.database.count / 4_096 where Self.isThorough || page % 3 == 0 {
+    for page in 0..<used.database.count / 4_096 where page % 3 == 0 {
       var database = used.database
       database.replaceSubrange(page * 4_096 + 2_048..<(page + 1) * 4_096, with: Data(repeating: 0, count: 2_048))
       let outcome = try open(used, database: database, log: nil, mark: used.mark)

@@ -116,6 +116,27 @@ struct JournalTests {
     #expect(try journal.restore().jobs.map(\.record.id) == [job, again])
   }
 
+  @Test func withoutSpaceNothingIsWrittenAndNothingIsLost() throws {
+    let journal = try Journal(directory: folder.path)
+    try journal.commit([.pipeline(pipeline), .accepted(record(job))])
+    let before = try journal.restore()
+    let large = try WireTensor(name: "x0", dtype: .u8, shape: [400_000], data: Frame(Array(repeating: 7, count: 400_000)))
+    let next: [Record] = [
+      .accepted(record(JobID(rawValue: 2), sequence: 1)),
+      .stageDone(TaskID(job: job, sample: 0, stage: 0), try outcome(large), output: large),
+    ]
+    try journal.execute("PRAGMA max_page_count = 40")
+    for _ in 0..<3 { #expect(code { try journal.commit(next) } == .stalled) }
+    #expect(try journal.restore() == before)
+    try journal.execute("PRAGMA max_page_count = 4000")
+    try journal.commit(next)
+    #expect(try journal.restore().jobs.count == 2)
+    #expect(try journal.output(TensorKey(job: job, sample: 0, stage: 0)) == large)
+    let after = try journal.restore()
+    try journal.close()
+    #expect(try Journal(directory: folder.path).restore() == after)
+  }
+
   @Test func aLargeJobIsForgottenInSlicesAndItsSpaceIsGivenBack() throws {
     let large = try WireTensor(name: "x0", dtype: .u8, shape: [12_288], data: Frame(Array(repeating: 0xCD, count: 12_288)))
     let count = 2_500

@@ -147,4 +147,44 @@ struct ServiceTests {
       #expect(!jobs.isEmpty)
     }
   }
+
+  /// Another program's write lock is what a full disk is to the broker: nothing can be written until it goes.
+  @Test func whatCannotBeWrittenIsRefusedAndWorkGoesOn() async throws {
+    try await withBroker { _, endpoints in
+      let peers = try TestPeers(endpoints)
+      defer { peers.close() }
+      let worker = try peers.dial(endpoints.workers)
+      try worker.send(try WireCodec.encode(.hello(makeHello("w", pipeline: makePipeline(stages: 1)))))
+      guard case .welcome = try peers.nextCommand(worker),
+        case .accepted(let acceptance) = try peers.ask(.submit(Submission(runs: [SampleRun(label: "wood", seed: 3)]))),
+        case .assign(let assignment) = try peers.nextCommand(worker)
+      else {
+        Issue.record("the job does not begin")
+        return
+      }
+      let lock = try WriteLock(folder.path + "/journal.sqlite")
+      let output = Oracle.output(1, resolution: 1)
+      try worker.send(
+        try WireCodec.encode(
+          .result(TaskResult(task: assignment.task, digest: output.digest, computeMilliseconds: 1, tensor: output))))
+      // The result makes the broker notice; until then it would take a job, and answer when it can.
+      var refusal: Refusal?
+      while refusal == nil {
+        guard case .jobs(let jobs) = try peers.ask(.status(acceptance.job, limit: 0)) else { continue }
+        if jobs.first?.state == .done, case .refused(let reason) = try peers.ask(.cancel(acceptance.job)) { refusal = reason }
+      }
+      #expect(refusal?.code == .overloaded)
+      #expect((refusal?.retryAfterMilliseconds ?? 0) > 0)
+      #expect(try worker.receive() == nil, "nothing is settled that is not on the disk")
+      try lock.release()
+      #expect(try peers.nextCommand(worker) == .settled(assignment.task))
+      guard case .accepted = try peers.ask(.submit(Submission(runs: [SampleRun(label: "wood", seed: 4)]))),
+        case .image(let image) = try peers.ask(.fetch(acceptance.job, sample: 0))
+      else {
+        Issue.record("it does not go on")
+        return
+      }
+      #expect(image.tensor == output)
+    }
+  }
 }
