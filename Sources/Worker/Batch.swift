@@ -1,7 +1,7 @@
 import Wire
 
 /// The tasks in a worker's slots and those that wait for one; what the compute thread does between and in its steps.
-struct Batch {
+package struct Batch {
   private struct Running {
     var task: TaskRef
     var run: any TaskRun
@@ -12,21 +12,28 @@ struct Batch {
   private let engine: any Engine
   private let slots: Int
   private let report: (ComputeEvent) -> Void
-  private let clock = ContinuousClock()
+  private let now: () -> Duration
   private var waiting: [Assignment] = []
   private var running: [Running] = []
   private var isDrained = false
 
-  init(engine: any Engine, slots: Int, report: @escaping (ComputeEvent) -> Void) {
+  /// - Parameters:
+  ///   - slots: how many tasks are stepped together; more wait their turn.
+  ///   - now: the time, by which steps are measured.
+  ///   - report: called in `obey` and `step`.
+  package init(
+    engine: any Engine, slots: Int, now: @escaping () -> Duration = monotonicClock(), report: @escaping (ComputeEvent) -> Void
+  ) {
     self.engine = engine
     self.slots = slots
+    self.now = now
     self.report = report
   }
 
   /// Nothing to compute until a command comes.
-  var isIdle: Bool { waiting.isEmpty && running.isEmpty }
+  package var isIdle: Bool { waiting.isEmpty && running.isEmpty }
 
-  mutating func obey(_ command: ComputeCommand) {
+  package mutating func obey(_ command: ComputeCommand) {
     switch command {
     case .start(let assignment):
       if !isDrained { waiting.append(assignment) }
@@ -47,11 +54,11 @@ struct Batch {
   }
 
   /// Fills the free slots and takes one step of everything in them.
-  mutating func step() {
+  package mutating func step() {
     while running.count < slots, !waiting.isEmpty { begin(waiting.removeFirst()) }
-    let started = clock.now
+    let started = now()
     let failures = advance()
-    let milliseconds = (clock.now - started) / .milliseconds(1) / Double(max(running.count, 1))
+    let milliseconds = (now() - started) / .milliseconds(1) / Double(max(running.count, 1))
     for (task, error) in failures {
       running.removeAll { $0.task == task }
       fail(task, error)
@@ -115,4 +122,10 @@ struct Batch {
     let permanent = (error as? EngineError)?.code == .invalidTask
     report(.failed(task, reason: String(describing: error), permanent: permanent))
   }
+}
+
+/// A clock that begins now.
+package func monotonicClock() -> () -> Duration {
+  let start = ContinuousClock.now
+  return { start.duration(to: .now) }
 }

@@ -36,20 +36,21 @@ package final class SyntheticEngine: Engine {
 
   /// - Parameters:
   ///   - stage: a stage's name.
+  ///   - pipeline: what it pretends to be.
   ///   - stepMilliseconds: how long `advance` takes, whatever the batch.
-  package init(stage: String, stepMilliseconds: Double) throws(EngineError) {
-    guard let index = Self.pipeline.stages.firstIndex(where: { $0.name == stage }) else {
-      throw EngineError(.unusable, unknownStage(stage, of: Self.pipeline))
+  package init(stage: String, of pipeline: PipelineInfo = SyntheticEngine.pipeline, stepMilliseconds: Double) throws(EngineError) {
+    guard let index = pipeline.stages.firstIndex(where: { $0.name == stage }) else {
+      throw EngineError(.unusable, unknownStage(stage, of: pipeline))
     }
     guard stepMilliseconds >= 0, stepMilliseconds <= 3_600_000 else {
       throw EngineError(.unusable, "a step of \(stepMilliseconds) ms makes no sense; give 0 to 3600000")
     }
-    info = EngineInfo(pipeline: Self.pipeline, stage: index, numerics: Self.name)
+    info = EngineInfo(pipeline: pipeline, stage: index, numerics: Self.name)
     stepTime = stepMilliseconds / 1000
   }
 
   package func begin(_ assignment: Assignment) throws -> any TaskRun {
-    let plan = try Plan(assignment, stage: info.stage)
+    let plan = try Plan(assignment, stage: info.stage, of: info.pipeline)
     var run = Run(plan: plan, chain: plan.start, step: 0)
     if let checkpoint = assignment.checkpoint { run = try Run(plan: plan, restoring: checkpoint) }
     return run
@@ -68,18 +69,28 @@ package final class SyntheticEngine: Engine {
   package static func reference(
     label: UInt32, seed: UInt64, options: [StageOptions] = [], truncated: Bool = false, stage: Int? = nil
   ) throws -> WireTensor {
-    let job = JobID(rawValue: 0)
-    var output: WireTensor?
-    for index in 0...(stage ?? pipeline.stages.count - 1) {
-      let task = TaskRef(TaskID(job: job, sample: 0, stage: UInt32(index)), attempt: 1)
+    let outputs = try references(
+      label: label, seed: seed, options: options, truncated: truncated, stages: stage.map { $0 + 1 } ?? pipeline.stages.count)
+    return outputs[outputs.count - 1]
+  }
+
+  /// The same of each of the first stages, in order.
+  ///
+  /// - Parameter stages: how many, at least one.
+  package static func references(
+    label: UInt32, seed: UInt64, options: [StageOptions] = [], truncated: Bool = false, stages: Int, of pipeline: PipelineInfo = pipeline
+  ) throws -> [WireTensor] {
+    var outputs: [WireTensor] = []
+    for index in 0..<stages {
+      let task = TaskRef(TaskID(job: JobID(rawValue: 0), sample: 0, stage: UInt32(index)), attempt: 1)
       let plan = try Plan(
-        Assignment(task: task, label: label, seed: seed, options: options, truncated: truncated, lowRes: output), stage: index)
+        Assignment(task: task, label: label, seed: seed, options: options, truncated: truncated, lowRes: outputs.last), stage: index,
+        of: pipeline)
       let run = Run(plan: plan, chain: plan.start, step: 0)
       while run.step < run.steps { run.advance() }
-      output = try run.result()
+      outputs.append(try run.result())
     }
-    guard let output else { throw EngineError(.invalidTask, "the pipeline has no stages") }
-    return output
+    return outputs
   }
 
   /// A checked assignment.
@@ -89,7 +100,7 @@ package final class SyntheticEngine: Engine {
     let resolution: Int
     let outputName: String
 
-    init(_ assignment: Assignment, stage index: Int) throws(EngineError) {
+    init(_ assignment: Assignment, stage index: Int, of pipeline: PipelineInfo) throws(EngineError) {
       let stages = pipeline.stages
       let task = assignment.task.task
       guard task.stage == index else {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Logging
+import NetworkEngine
 import ServiceLifecycle
 import UnixSignals
 import Worker

@@ -2,6 +2,7 @@ import Cascade
 import Diffusion
 import Tensors
 package import Wire
+package import Worker
 
 /// The engine of a real pipeline's stage: `Cascade` computes, this translates.
 package final class CascadeEngine: Engine {
