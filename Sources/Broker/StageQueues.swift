@@ -23,6 +23,9 @@ struct StageQueues {
 
   private var heaps: [StageKey: Heap<Entry>] = [:]
 
+  /// Stale ones included.
+  var count: Int { heaps.values.reduce(0) { $0 + $1.count } }
+
   mutating func push(_ entry: Entry, _ stage: StageKey) {
     heaps[stage, default: []].insert(entry)
   }

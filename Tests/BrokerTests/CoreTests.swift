@@ -1,4 +1,5 @@
 import Digests
+import Load
 import Testing
 import Wire
 

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Load
 import Testing
 import Wire
 import ZeroMQ

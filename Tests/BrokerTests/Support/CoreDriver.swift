@@ -1,3 +1,4 @@
+import Load
 import Logging
 import Testing
 import Wire
@@ -7,7 +8,7 @@ import Wire
 /// A core under a virtual clock, with a store for its records. What it sends is kept until the test takes it.
 final class CoreDriver {
   var core: BrokerCore
-  var store = RecordStore()
+  var store = JournalModel()
   var now: Int64 = 1_000
   var replies: [(peer: PeerID, request: UInt64, reply: ClientReply)] = []
   var commands: [(peer: PeerID, command: WorkerCommand)] = []
@@ -46,7 +47,8 @@ final class CoreDriver {
       case .persist, .wake, .log: break
       }
     }
-    checkInvariants(core)
+    #expect(core.audit().isEmpty)
+    #expect(store.faults.isEmpty)
   }
 
   private func deliver(_ order: ImageOrder, _ peer: PeerID, _ request: UInt64) {
@@ -172,46 +174,4 @@ final class CoreDriver {
       }
     }
   }
-}
-
-/// What always holds, whatever happened.
-func checkInvariants(_ core: BrokerCore) {
-  var openTasks = 0
-  for job in core.jobs.all {
-    var tallies = [Job.StageTally](repeating: Job.StageTally(), count: job.stageCount)
-    var open = 0
-    for (index, sample) in job.samples.enumerated() {
-      for stage in 0..<sample.stage {
-        tallies[stage].done += 1
-        tallies[stage].stepsDone += UInt64(job.steps(ofStage: stage))
-      }
-      let task = TaskID(job: job.id, sample: UInt32(index), stage: UInt32(sample.stage))
-      if sample.phase != .done { tallies[sample.stage].stepsDone += UInt64(sample.step) }
-      switch sample.phase {
-      case .waiting: tallies[sample.stage].waiting += 1
-      case .leased: tallies[sample.stage].leased += 1
-      case .failed: tallies[sample.stage].failed += 1
-      case .done, .cancelled: break
-      }
-      if sample.phase == .waiting || sample.phase == .leased {
-        open += 1
-        openTasks += job.stageCount - sample.stage
-      }
-      #expect((sample.phase == .leased) == (core.leases[task] != nil), "\(task) is \(sample.phase)")
-      if let lease = core.leases[task] { #expect(lease.attempt == sample.attempt) }
-    }
-    #expect(tallies == job.tallies, "tallies of \(job.id)")
-    #expect(open == job.openSamples)
-    #expect((job.ending != nil) == (open == 0), "job \(job.id) has \(open) open samples and the ending \(String(describing: job.ending))")
-  }
-  #expect(openTasks == core.jobs.openTasks)
-  var held = 0
-  for worker in core.workers.all {
-    held += worker.leases.count
-    #expect(worker.leases.count <= worker.hello.slots)
-    #expect(worker.bytesHeld <= worker.hello.bytes)
-    #expect(worker.bytesHeld == worker.leases.reduce(0) { $0 + (core.leases[$1]?.bytes ?? 0) })
-    for task in worker.leases { #expect(core.leases[task]?.worker == worker.peer) }
-  }
-  #expect(held == core.leases.all.count { $0.value.worker != nil })
 }

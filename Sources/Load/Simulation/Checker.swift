@@ -1,0 +1,345 @@
+import Broker
+import Wire
+
+/// Watches a broker from outside: what it is told, what it says, what is on its disk. It keeps books of its own on leases and credit and
+/// compares. The first violation counts.
+struct Checker {
+  /// A worker the broker has welcomed in this life.
+  private struct Peer {
+    var hello: WorkerHello
+    var lastHeard: Int64
+    var isGone = false
+  }
+
+  private struct Lease {
+    var attempt: UInt32
+    /// `nil`: its worker is away, or the broker has restarted.
+    var peer: PeerID?
+    var bytes: UInt64
+    var lastProgress: Int64
+    var step: UInt32
+  }
+
+  private struct Question: Hashable {
+    var peer: PeerID
+    var request: UInt64
+  }
+
+  private let limits: BrokerLimits
+  private let stageCount: Int
+  private(set) var violation: Violation?
+  private var oracle: Oracle
+  private var acknowledged: Set<JobID> = []
+  private var peers: [PeerID: Peer] = [:]
+  private var leases: [TaskID: Lease] = [:]
+  /// Of those that left.
+  private var lastAttempt: [TaskID: UInt32] = [:]
+  private var watchers: [JobID: Set<Question>] = [:]
+  /// Samples whose input the disk lost.
+  var damaged: Set<TensorKey> = []
+
+  init(_ plan: SimulationPlan) {
+    limits = plan.limits
+    stageCount = plan.pipeline.stages.count
+    oracle = Oracle(plan.pipeline)
+  }
+
+  mutating func note(_ rule: Violation.Rule, _ what: @autoclosure () -> String) {
+    if violation == nil { violation = Violation(rule: rule, what: what()) }
+  }
+
+  private mutating func expect(_ condition: Bool, _ rule: Violation.Rule, _ what: @autoclosure () -> String) {
+    if !condition { note(rule, what()) }
+  }
+
+  // MARK: The broker's life
+
+  mutating func brokerDied() {
+    peers = [:]
+    watchers = [:]
+  }
+
+  /// A new broker knows what its disk has.
+  mutating func brokerStarts(_ journal: JournalModel) {
+    for job in acknowledged where journal.jobs[job] == nil && !journal.forgotten.contains(job) {
+      note(.accepted, "job \(job) is not on disk")
+    }
+    leases = [:]
+    for job in journal.jobs.values where job.ending == nil {
+      for (index, sample) in job.samples.enumerated() where sample.isLeased {
+        let task = TaskID(job: job.record.id, sample: UInt32(index), stage: UInt32(sample.outcomes.count))
+        leases[task] = Lease(attempt: sample.attempt, peer: nil, bytes: 0, lastProgress: 0, step: 0)
+      }
+    }
+  }
+
+  // MARK: Events and what the broker does about them
+
+  /// - Parameters:
+  ///   - journal: as committed, without the records of these actions.
+  ///   - now: the broker's monotonic time.
+  mutating func check(_ event: Event, _ actions: [Action], _ journal: JournalModel, at now: Int64) {
+    hear(event, actions, at: now)
+    for action in actions {
+      switch action {
+      case .persist(let record): check(record, because: event, actions, journal, at: now)
+      case .assign(let peer, let order): check(order, to: peer, journal, at: now)
+      case .wake(let time): expect(time > now, .timers, "it wants to be woken at \(time), and it is \(now)")
+      case .reply, .image, .command, .log: break
+      }
+    }
+    checkAnswers(to: event, actions)
+    checkSettled(event, actions)
+    switch event {
+    case .clientGone(let peer):
+      for job in Array(watchers.keys) { watchers[job] = watchers[job]?.filter { $0.peer != peer } }
+    case .workerGone(let peer, _):
+      peers[peer]?.isGone = true
+    default: break
+    }
+  }
+
+  private mutating func hear(_ event: Event, _ actions: [Action], at now: Int64) {
+    guard case .worker(let peer, let message) = event else { return }
+    peers[peer]?.lastHeard = now
+    switch message {
+    case .hello(let hello): welcome(hello, at: peer, actions, now)
+    case .progress(let progress, _): progressed(progress, peer, now)
+    case .beat(let running): for progress in running { progressed(progress, peer, now) }
+    case .checkpoint(let ref, let checkpoint): progressed(TaskProgress(ref, step: checkpoint.step), peer, now)
+    case .result, .failure, .goodbye: break
+    }
+  }
+
+  private mutating func progressed(_ progress: TaskProgress, _ peer: PeerID, _ now: Int64) {
+    guard let lease = leases[progress.task.task], lease.peer == peer, lease.attempt == progress.task.attempt, progress.step > lease.step
+    else { return }
+    leases[progress.task.task]?.step = progress.step
+    leases[progress.task.task]?.lastProgress = now
+  }
+
+  private mutating func welcome(_ hello: WorkerHello, at peer: PeerID, _ actions: [Action], _ now: Int64) {
+    var isRefused = false
+    var revoked: Set<TaskRef> = []
+    for case .command(peer, let command) in actions {
+      if case .disconnect = command { isRefused = true }
+      if case .revoke(let ref) = command { revoked.insert(ref) }
+    }
+    // The process' older connections are as good as gone.
+    for (other, known) in peers where known.hello.name == hello.name && known.hello.boot == hello.boot { peers[other]?.isGone = true }
+    peers[peer] = isRefused ? nil : Peer(hello: hello, lastHeard: now)
+    guard !isRefused else { return }
+    for progress in hello.running where !revoked.contains(progress.task) {
+      let task = progress.task.task
+      if let lease = leases[task] {
+        let other = lease.peer.flatMap { peers[$0] }
+        expect(
+          other == nil || other?.isGone == true, .oneLease,
+          "\(progress.task) goes on at \(hello.name), and is leased to \(other?.hello.name ?? "")")
+        expect(
+          lease.attempt == progress.task.attempt, .attempts, "\(progress.task) goes on, but attempt \(lease.attempt) is the present one")
+      }
+      leases[task] = Lease(
+        attempt: progress.task.attempt, peer: peer, bytes: 0, lastProgress: now, step: max(progress.step, leases[task]?.step ?? 0))
+    }
+  }
+
+  // MARK: Records
+
+  private mutating func check(
+    _ record: Record, because event: Event, _ actions: [Action], _ journal: JournalModel, at now: Int64
+  ) {
+    switch record {
+    case .released(let task, _):
+      expect(isJustified(task, event, actions, now), .eviction, "\(task) is taken away because of \(event)")
+      leases[task] = nil
+    case .checkpoint(let task, _, _):
+      guard case .worker(let peer, .checkpoint(let ref, _)) = event, let lease = leases[task] else {
+        return note(.fencing, "a checkpoint of \(task) because of \(event)")
+      }
+      expect(lease.peer == peer && lease.attempt == ref.attempt, .fencing, "a checkpoint of \(ref), but attempt \(lease.attempt) is on")
+    case .stageDone(let task, _, _): leases[task] = nil
+    case .sampleFailed(let job, let index, _): checkFailure(job, index, event, actions, journal, now)
+    case .finished(let job, let state, _):
+      leases = leases.filter { $0.key.job != job }
+      tellWatchers(of: job, state, actions)
+    case .pipeline, .pipelineForgotten, .accepted, .leased, .failuresCounted, .checkpointDropped, .forgotten: break
+    }
+  }
+
+  /// A record, just before it is written.
+  mutating func checkWritten(_ record: Record, _ journal: JournalModel) {
+    switch record {
+    case .accepted(let job):
+      let tasks = job.samples.count * stageCount
+      expect(journal.openTasks + tasks <= limits.maxOpenTasks, .admission, "\(tasks) tasks are accepted, \(journal.openTasks) are open")
+    case .stageDone(let task, let outcome, let output):
+      guard let job = journal.jobs[task.job]?.record else { return note(.records, "the end of \(task), which is unknown") }
+      let expected = oracle.output(of: job, sample: Int(task.sample), stage: Int(task.stage))
+      expect(output == expected && outcome.digest.bytes == output.digest, .bytes, "the output of \(task)")
+    case .sampleFailed(let job, let index, let reason):
+      guard let sample = journal.jobs[job]?.samples[Int(index)] else { return note(.records, "the failure of an unknown sample") }
+      let input = TensorKey(job: job, sample: index, stage: UInt32(max(sample.outcomes.count, 1) - 1))
+      if !sample.outcomes.isEmpty, damaged.contains(input) { return }
+      expect(sample.failures + 1 >= limits.maxAttempts, .givenUp, "sample \(index) of \(job) after \(sample.failures) failures: \(reason)")
+    default: break
+    }
+  }
+
+  /// Something happened to the lease that may end it.
+  private func isJustified(_ task: TaskID, _ event: Event, _ actions: [Action], _ now: Int64) -> Bool {
+    guard let lease = leases[task], let holder = lease.peer, let peer = peers[holder], !peer.isGone else { return true }
+    if now - peer.lastHeard >= Int64(limits.deadMilliseconds) || now - lease.lastProgress >= Int64(limits.stallMilliseconds) { return true }
+    for case .command(holder, .disconnect) in actions { return true }
+    switch event {
+    case .worker(let sender, .failure(let ref, _, _)): return sender == holder && ref.task == task && ref.attempt == lease.attempt
+    case .worker(let sender, .result(let result)):
+      return sender == holder && result.task.task == task && result.task.attempt == lease.attempt
+    case .worker(let sender, .goodbye), .worker(let sender, .hello): return sender == holder
+    case .tensorsLost(let ref, _): return ref.task == task && ref.attempt == lease.attempt
+    default: return false
+    }
+  }
+
+  private mutating func checkFailure(
+    _ job: JobID, _ index: UInt32, _ event: Event, _ actions: [Action], _ journal: JournalModel, _ now: Int64
+  ) {
+    guard let task = leases.keys.first(where: { $0.job == job && $0.sample == index }) else {
+      return note(.eviction, "sample \(index) of \(job), which nobody has, is given up because of \(event)")
+    }
+    let isInputLost = task.stage > 0 && damaged.contains(TensorKey(job: job, sample: index, stage: task.stage - 1))
+    expect(isInputLost || isJustified(task, event, actions, now), .eviction, "\(task) is given up because of \(event)")
+    leases[task] = nil
+  }
+
+  private mutating func tellWatchers(of job: JobID, _ state: JobState, _ actions: [Action]) {
+    var told: [Question: Int] = [:]
+    for case .reply(let peer, let request, .event(let status)) in actions where status.job == job && status.state == state {
+      told[Question(peer: peer, request: request), default: 0] += 1
+    }
+    for watcher in watchers.removeValue(forKey: job) ?? [] {
+      expect(told[watcher] == 1, .watchers, "job \(job) is \(state); watcher \(watcher.peer) is told \(told[watcher] ?? 0) times")
+    }
+  }
+
+  // MARK: Leases
+
+  private mutating func check(_ order: AssignOrder, to holder: PeerID, _ journal: JournalModel, at now: Int64) {
+    let task = order.task.task
+    guard let peer = peers[holder], !peer.isGone else { return note(.oneLease, "\(order.task) is sent to nobody") }
+    let present = leases[task]?.attempt
+    let last = lastAttempt[task] ?? 0
+    expect(present == nil, .oneLease, "\(order.task) is leased; attempt \(present ?? 0) is not over")
+    expect(order.task.attempt > last, .attempts, "\(order.task) follows attempt \(last)")
+    if let job = journal.jobs[task.job] { expect(job.ending == nil, .cancelled, "\(order.task) is leased, and its job is over") }
+    let sample = journal.openSample(task)
+    let input: UInt64 = task.stage == 0 ? 0 : 12 << UInt64(2 * (task.stage - 1))
+    let bytes = input + (order.checkpointStep == nil ? 0 : sample?.checkpoint?.bytes ?? 0)
+    let held = leases.values.filter { $0.peer == holder }
+    expect(
+      held.count < Int(peer.hello.slots), .credit, "\(peer.hello.name) gets \(order.task), and has \(held.count) of \(peer.hello.slots)")
+    let sum = held.reduce(bytes) { $0 + $1.bytes }
+    expect(sum <= peer.hello.bytes, .credit, "\(peer.hello.name) gets \(order.task), \(sum) bytes of \(peer.hello.bytes)")
+    expect(
+      peer.hello.stage == peer.hello.pipeline.stages[Int(task.stage)].name, .credit,
+      "\(peer.hello.name) gets \(order.task) of another stage")
+    expect(
+      order.input == (task.stage == 0 ? nil : TensorKey(job: task.job, sample: task.sample, stage: task.stage - 1)), .bytes,
+      "\(order.task) gets the input \(order.input as Any)")
+    leases[task] = Lease(
+      attempt: order.task.attempt, peer: holder, bytes: bytes, lastProgress: now, step: order.checkpointStep ?? 0)
+  }
+
+  // MARK: Answers
+
+  private mutating func checkAnswers(to event: Event, _ actions: [Action]) {
+    var question: Question?
+    var request: ClientRequest?
+    if case .client(let peer, let number, let asked, _) = event {
+      question = Question(peer: peer, request: number)
+      request = asked
+    }
+    var answers = 0
+    for action in actions {
+      switch action {
+      case .reply(let peer, let number, .event(let status)):
+        let to = Question(peer: peer, request: number)
+        guard to == question, case .watch? = request else { continue }
+        answers = 1
+        if !status.state.isFinal { watchers[status.job, default: []].insert(to) }
+      case .reply(let peer, let number, _), .image(let peer, let number, _):
+        expect(Question(peer: peer, request: number) == question, .answers, "request \(number) of \(peer) is answered again")
+        answers += 1
+      case .persist, .command, .assign, .wake, .log: break
+      }
+    }
+    if let request { expect(answers == 1, .answers, "\(request) has \(answers) answers") }
+  }
+
+  private mutating func checkSettled(_ event: Event, _ actions: [Action]) {
+    guard case .worker(let peer, let message) = event, let name = peers[peer]?.hello.name else { return }
+    let ref: TaskRef
+    switch message {
+    case .result(let result): ref = result.task
+    case .failure(let task, _, _):
+      ref = task
+      expect(
+        leases[task.task].map { $0.peer != peer || $0.attempt != task.attempt } ?? true, .settled,
+        "\(task) failed, and \(name) still has it")
+    case .hello, .progress, .checkpoint, .beat, .goodbye: return
+    }
+    for case .command(peer, let command) in actions {
+      switch command {
+      case .settled(ref), .revoke(ref), .disconnect: return
+      default: break
+      }
+    }
+    note(.settled, "the report on \(ref) has no answer")
+  }
+
+  // MARK: Messages, as they leave
+
+  mutating func checkSent(_ action: Action, _ journal: JournalModel) {
+    switch action {
+    case .reply(_, _, .accepted(let acceptance)):
+      acknowledged.insert(acceptance.job)
+      expect(
+        journal.jobs[acceptance.job] != nil || journal.forgotten.contains(acceptance.job), .accepted, "job \(acceptance.job) is not on disk"
+      )
+    case .reply(_, _, .event(let status)) where status.state.isFinal:
+      let ending = journal.jobs[status.job]?.ending
+      expect(ending?.state == status.state, .clients, "job \(status.job) is said to be \(status.state), on disk \(ending as Any)")
+    case .image(_, _, let order):
+      guard let job = journal.jobs[order.key.job]?.record else { return note(.clients, "an image of the unknown job \(order.key.job)") }
+      let expected = oracle.output(of: job, sample: Int(order.key.sample), stage: Int(order.key.stage))
+      expect(order.digest.bytes == expected?.digest, .bytes, "image \(order.key.sample) of \(order.key.job)")
+    case .command(_, .settled(let ref)):
+      if let sample = journal.openSample(ref.task) {
+        expect(!sample.isLeased || sample.attempt != ref.attempt, .settled, "\(ref) is settled, and on disk it goes on")
+      }
+    case .assign(_, let order):
+      lastAttempt[order.task.task] = max(order.task.attempt, lastAttempt[order.task.task] ?? 0)
+      if let sample = journal.openSample(order.task.task) {
+        expect(sample.attempt >= order.task.attempt, .durableBeforeSent, "\(order.task) leaves, on disk is attempt \(sample.attempt)")
+      }
+    case .reply, .command, .persist, .wake, .log: break
+    }
+  }
+
+  /// The job that a cancellation was about is at rest on disk.
+  mutating func checkCancelled(_ job: JobID, _ journal: JournalModel) {
+    expect(journal.jobs[job]?.ending != nil, .cancelled, "job \(job) is said to be cancelled, and on disk it goes on")
+  }
+
+  /// The checkpoint that goes with an assignment.
+  mutating func checkResume(_ order: AssignOrder, at holder: PeerID, _ journal: JournalModel) {
+    guard let peer = peers[holder], let sample = journal.openSample(order.task.task), sample.attempt == order.task.attempt else { return }
+    let input: UInt64 = order.task.task.stage == 0 ? 0 : 12 << UInt64(2 * (order.task.task.stage - 1))
+    let usable = sample.checkpoint.flatMap { checkpoint in
+      checkpoint.numerics == peer.hello.numerics && input + checkpoint.bytes <= peer.hello.bytes ? checkpoint.step : nil
+    }
+    expect(
+      order.checkpointStep == usable, .resume,
+      "\(order.task) goes on from step \(order.checkpointStep ?? 0) at \(peer.hello.name), its checkpoint is \(sample.checkpoint as Any)")
+  }
+}

@@ -1,0 +1,139 @@
+package import Broker
+package import Wire
+
+/// What a journal does, without a disk: records go in, a snapshot and tensors come out. It also sees to it that records make sense.
+package struct JournalModel {
+  package private(set) var pipelines: [PipelineInfo] = []
+  package private(set) var jobs: [JobID: JobSnapshot] = [:]
+  package private(set) var outputs: [TensorKey: WireTensor] = [:]
+  package private(set) var checkpoints: [TaskID: [WireTensor]] = [:]
+  package private(set) var forgotten: Set<JobID> = []
+  package private(set) var stagesDone = 0
+  /// Records that cannot follow from those before them.
+  package private(set) var faults: [String] = []
+
+  package init() {}
+
+  package var snapshot: Snapshot {
+    Snapshot(pipelines: pipelines, jobs: jobs.values.sorted { $0.record.sequence < $1.record.sequence })
+  }
+
+  /// Stages still to be done, over all samples of all jobs.
+  package var openTasks: Int {
+    jobs.values.lazy.filter { $0.ending == nil }.reduce(0) { total, job in
+      job.samples.reduce(total) { $0 + ($1.error == nil ? job.record.options.count - $1.outcomes.count : 0) }
+    }
+  }
+
+  /// The sample, if it is open and in the task's stage.
+  package func openSample(_ task: TaskID) -> SampleSnapshot? {
+    guard let job = jobs[task.job], job.ending == nil, Int(task.sample) < job.samples.count else { return nil }
+    let sample = job.samples[Int(task.sample)]
+    return sample.error == nil && sample.outcomes.count == Int(task.stage) ? sample : nil
+  }
+
+  package mutating func apply(_ record: Record) {
+    switch record {
+    case .pipeline(let info):
+      expect(!pipelines.contains { $0.digest == info.digest }, "pipeline \(info.name) was known")
+      pipelines.append(info)
+    case .pipelineForgotten(let digest):
+      expect(!jobs.values.contains { $0.record.pipeline == digest }, "a forgotten pipeline has jobs")
+      pipelines.removeAll { $0.digest == digest }
+    case .accepted(let job):
+      expect(jobs[job.id] == nil && !forgotten.contains(job.id), "job \(job.id) was there")
+      expect(job.key.isEmpty || !jobs.values.contains { $0.record.key == job.key }, "one key, two jobs: \(job.key)")
+      jobs[job.id] = JobSnapshot(record: job, samples: job.samples.map { _ in SampleSnapshot() })
+    case .leased(let ref): lease(ref)
+    case .released(let task, let failures):
+      change(task) {
+        $0.failures = failures
+        $0.isLeased = false
+      }
+    case .failuresCounted(let task, let failures):
+      change(task) { $0.failures = failures }
+    case .checkpoint(let task, let checkpoint, let tensors):
+      expect(openSample(task)?.isLeased == true, "a checkpoint of \(task), which nobody has")
+      change(task) {
+        $0.failures = 0
+        $0.checkpoint = checkpoint
+      }
+      checkpoints[task] = tensors
+    case .checkpointDropped(let task):
+      change(task) { $0.checkpoint = nil }
+      checkpoints[task] = nil
+    case .stageDone(let task, let outcome, let output): finish(task, outcome, output)
+    case .sampleFailed(let job, let sample, let reason): fail(job, sample, reason)
+    case .finished(let job, let state, let time):
+      expect(jobs[job] != nil && jobs[job]?.ending == nil, "job \(job) ended before, or never began")
+      jobs[job]?.ending = JobEnding(state: state, unixMilliseconds: time)
+      let last = UInt32((jobs[job]?.record.options.count ?? 0) - 1)
+      outputs = outputs.filter { $0.key.job != job || $0.key.stage == last }
+      checkpoints = checkpoints.filter { $0.key.job != job }
+    case .forgotten(let job):
+      expect(jobs.removeValue(forKey: job)?.ending != nil, "job \(job) is forgotten before its end")
+      forgotten.insert(job)
+      outputs = outputs.filter { $0.key.job != job }
+    }
+  }
+
+  /// A disk that lost some tensors.
+  mutating func damage(_ key: TensorKey) { outputs[key] = nil }
+  mutating func damageCheckpoint(_ task: TaskID) { checkpoints[task] = nil }
+
+  private mutating func lease(_ ref: TaskRef) {
+    change(ref.task) { sample, faults in
+      if sample.isLeased { faults.append("\(ref) is leased, and was already") }
+      if ref.attempt != sample.attempt && ref.attempt != sample.attempt + 1 { faults.append("\(ref) follows attempt \(sample.attempt)") }
+      sample.attempt = ref.attempt
+      sample.isLeased = true
+    }
+  }
+
+  private mutating func finish(_ task: TaskID, _ outcome: StageOutcome, _ output: WireTensor) {
+    change(task) {
+      $0.attempt = 0
+      $0.failures = 0
+      $0.isLeased = false
+      $0.checkpoint = nil
+      $0.outcomes.append(outcome)
+    }
+    stagesDone += 1
+    drop(task.job, task.sample)
+    outputs[TensorKey(job: task.job, sample: task.sample, stage: task.stage)] = output
+  }
+
+  private mutating func fail(_ job: JobID, _ sample: UInt32, _ reason: String) {
+    let stage = UInt32(jobs[job]?.samples[Int(sample)].outcomes.count ?? 0)
+    change(TaskID(job: job, sample: sample, stage: stage)) {
+      $0.error = reason
+      $0.isLeased = false
+      $0.checkpoint = nil
+    }
+    drop(job, sample)
+  }
+
+  private mutating func change(_ task: TaskID, _ body: (inout SampleSnapshot) -> Void) {
+    change(task) { sample, _ in body(&sample) }
+  }
+
+  private mutating func change(_ task: TaskID, _ body: (inout SampleSnapshot, inout [String]) -> Void) {
+    guard openSample(task) != nil else {
+      faults.append("a record of \(task), which is unknown, closed or in another stage")
+      return
+    }
+    guard let index = jobs.index(forKey: task.job) else { return }
+    body(&jobs.values[index].samples[Int(task.sample)], &faults)
+  }
+
+  private mutating func drop(_ job: JobID, _ sample: UInt32) {
+    for stage in 0..<UInt32(jobs[job]?.record.options.count ?? 0) {
+      outputs[TensorKey(job: job, sample: sample, stage: stage)] = nil
+      checkpoints[TaskID(job: job, sample: sample, stage: stage)] = nil
+    }
+  }
+
+  private mutating func expect(_ condition: Bool, _ fault: @autoclosure () -> String) {
+    if !condition { faults.append(fault()) }
+  }
+}

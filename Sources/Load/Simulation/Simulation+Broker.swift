@@ -1,0 +1,196 @@
+import Broker
+import Logging
+import Wire
+
+/// The broker's service, as `BrokerEngine` does it: what arrives in a turn is handled, then its records are committed, then its messages
+/// leave.
+extension Simulation {
+  func startBroker() {
+    guard !broker.isUp else { return }
+    note("the broker starts")
+    checker.brokerStarts(broker.journal)
+    broker.begin(at: now)
+    if let difference = broker.core?.differences(fromDisk: broker.journal.snapshot, at: broker.instant(now)).first {
+      checker.note(.disk, difference)
+    }
+    for connection in network.cutAll() {
+      schedule(.remade(connection), at: now + Int64.random(in: 1...1_200, using: &broker.random))
+    }
+    tellBroker(.tick)
+  }
+
+  func killBroker(awayFor away: Int64) {
+    guard broker.isUp else { return }
+    note("the broker dies; \(broker.records.count) records are lost")
+    // Only what it has committed can be compared.
+    if broker.records.isEmpty, let core = broker.core,
+      let difference = core.differences(fromDisk: broker.journal.snapshot, at: broker.instant(now)).first
+    {
+      checker.note(.disk, difference)
+    }
+    broker.die()
+    checker.brokerDied()
+    _ = network.cutAll()
+    schedule(.brokerStarts, at: now + away)
+  }
+
+  func wakeBroker() {
+    guard broker.wake <= now else { return }
+    broker.wake = .max
+    tellBroker(.tick)
+  }
+
+  func tellBroker(_ event: Event) {
+    guard broker.isUp else { return }
+    note("broker <- \(event)")
+    let instant = broker.instant(now)
+    let coreInstant = broker.saboteur.instant(instant)
+    var actions: [Action] = []
+    for told in broker.saboteur.told(event, at: instant.milliseconds) {
+      actions += broker.core?.handle(told, at: coreInstant) ?? []
+    }
+    actions = broker.saboteur.said(actions, because: event)
+    checker.check(event, actions, broker.journal, at: instant.milliseconds)
+    mix(UInt64(actions.count))
+    for action in actions { collect(action, of: event) }
+    if !broker.isTurnOn, !broker.records.isEmpty || !broker.messages.isEmpty {
+      broker.isTurnOn = true
+      schedule(.turnEnds(life: broker.life), at: now + Int64.random(in: 0...2, using: &broker.random))
+    }
+  }
+
+  private func collect(_ action: Action, of event: Event) {
+    note("broker -> \(action)")
+    switch action {
+    case .persist(let record):
+      broker.records.append(record)
+      broker.said += 1
+    case .wake(let milliseconds):
+      let time = broker.time(ofWake: broker.saboteur.plant == .leaseByWallClock ? milliseconds - wallStart : milliseconds)
+      broker.wake = time
+      if time < .max { schedule(.brokerWakes(life: broker.life), at: time) }
+    case .log(let level, let text):
+      if level == .critical { checker.note(.bytes, text) }
+    case .reply, .image, .command, .assign:
+      if case .reply(_, _, .cancelled) = action, case .client(_, _, .cancel(let job), _) = event { broker.cancelled.append(job) }
+      let message = SimulatedBroker.Message(action: action, records: broker.said)
+      if broker.saboteur.isHasty(action) { perform(message) } else { broker.messages.append(message) }
+    }
+  }
+
+  /// What the wall clock shows more than the monotonic one, for a broker that mistakes one for the other.
+  private var wallStart: Int64 {
+    let instant = broker.instant(now)
+    return Int64(instant.unixMilliseconds) - instant.milliseconds
+  }
+
+  /// Commits, then sends. What cannot be sent is an event too, so this goes on until nothing is left.
+  func endTurn() {
+    broker.isTurnOn = false
+    while broker.isUp, !broker.records.isEmpty || !broker.messages.isEmpty {
+      let records = broker.records
+      let messages = broker.messages
+      if !records.isEmpty {
+        if let away = broker.nextCommitFails { return killBroker(awayFor: away) }
+        if case .inCommit? = broker.crash?.point, let away = broker.crash?.away {
+          for record in broker.saboteur.torn(records) { broker.journal.apply(record) }
+          return killBroker(awayFor: away)
+        }
+      }
+      broker.records = []
+      broker.messages = []
+      for record in broker.saboteur.written(records) {
+        checker.checkWritten(record, broker.journal)
+        broker.journal.apply(record)
+      }
+      if let fault = broker.journal.faults.first { checker.note(.records, fault) }
+      broker.committed += records.count
+      let cancelled = broker.cancelled
+      broker.cancelled = []
+      for job in cancelled { checker.checkCancelled(job, broker.journal) }
+      for (index, message) in messages.enumerated() {
+        if !records.isEmpty, let crash = broker.crash, crash.point.isDue(after: index) { return killBroker(awayFor: crash.away) }
+        perform(message)
+      }
+      if !records.isEmpty, let crash = broker.crash, crash.point.isDue(after: .max) { return killBroker(awayFor: crash.away) }
+    }
+  }
+
+  // MARK: Messages
+
+  private func perform(_ message: SimulatedBroker.Message) {
+    if message.records > broker.committed {
+      checker.note(
+        .durableBeforeSent, "\(message.action) leaves, and \(message.records - broker.committed) records before it are not on disk")
+    }
+    checker.checkSent(message.action, broker.journal)
+    switch message.action {
+    case .reply(let peer, let request, let reply): send(reply, request, to: peer)
+    case .image(let peer, let request, let order): send(reply(to: order), request, to: peer)
+    case .command(let peer, let command): send(command, to: peer)
+    case .assign(let peer, let order): assign(order, to: peer)
+    case .persist, .wake, .log: break
+    }
+  }
+
+  private func send(_ reply: ClientReply, _ request: UInt64, to peer: PeerID) {
+    let (delivery, arrivals) = network.sendDown(.reply(request, reply), to: peer, at: now)
+    scheduleArrivals(arrivals)
+    // A client that does not read loses replies.
+    if delivery == .gone { tellBroker(.clientGone(peer)) }
+  }
+
+  private func reply(to order: ImageOrder) -> ClientReply {
+    guard let tensor = broker.journal.outputs[order.key] else {
+      if !checker.damaged.contains(order.key) { checker.note(.bytes, "image \(order.key) is not on disk") }
+      return .refused(Refusal(.notFound, "sample \(order.key.sample) of job \(order.key.job) is lost: the broker's disk is damaged"))
+    }
+    return .image(
+      FinishedImage(
+        job: order.key.job, sample: order.key.sample, label: order.label, seed: order.seed, digest: order.digest.bytes,
+        numerics: order.numerics, tensor: tensor))
+  }
+
+  private func send(_ command: WorkerCommand, to peer: PeerID) {
+    let (delivery, arrivals) = network.sendDown(.command(command), to: peer, at: now)
+    scheduleArrivals(arrivals)
+    switch delivery {
+    case .accepted: break
+    case .gone: tellBroker(.workerGone(peer, reason: "it cannot be reached"))
+    case .full: tellBroker(.workerGone(peer, reason: "it does not read what it is sent"))
+    }
+  }
+
+  private func assign(_ order: AssignOrder, to peer: PeerID) {
+    checker.checkResume(order, at: peer, broker.journal)
+    var assignment = Assignment(
+      task: order.task, label: order.label, seed: order.seed, options: order.options, truncated: order.truncated)
+    if let input = order.input {
+      guard let tensor = broker.journal.outputs[input] else {
+        // The sample may have moved on, or ended, in the turn that leased it.
+        let task = order.task.task
+        if broker.journal.openSample(task) != nil, !checker.damaged.contains(input) {
+          checker.note(.bytes, "the input of \(task) is not on disk")
+        }
+        return tellBroker(.tensorsLost(order.task, .input))
+      }
+      assignment.lowRes = tensor
+    }
+    if let step = order.checkpointStep {
+      guard let tensors = broker.journal.checkpoints[order.task.task] else { return tellBroker(.tensorsLost(order.task, .checkpoint)) }
+      assignment.checkpoint = TaskCheckpoint(step: step, tensors: tensors)
+    }
+    send(.assign(assignment), to: peer)
+  }
+}
+
+extension Fault.CrashPoint {
+  /// The commit is done and so many of its messages have left.
+  fileprivate func isDue(after messages: Int) -> Bool {
+    switch self {
+    case .now, .inCommit: false
+    case .afterCommit: true
+    case .afterMessages(let count): messages >= count
+    }
+  }
+}
