@@ -111,7 +111,9 @@ extension BrokerCore {
       $0.leases.insert(task)
       $0.bytesHeld += bytes
     }
-    note(progress, of: worker)
+    // The attempt may be behind the checkpoint, if that is of another numerics class: then its steps count from where it is.
+    jobs.update(task.job) { $0.setStep(index, progress.step) }
+    watches.noteChange(task.job, interval: limits.eventMilliseconds)
     return true
   }
 

@@ -49,6 +49,28 @@ struct FaultTests {
     #expect(driver.takeAssignments("c").first?.checkpoint?.step == 1)
   }
 
+  @Test func anAttemptBehindACheckpointItCannotUseIsNotStalledAfterARestart() throws {
+    var limits = BrokerLimits()
+    limits.stallMilliseconds = 2_000
+    let driver = CoreDriver(limits)
+    driver.hello("a", makeHello("a", pipeline: pipeline, numerics: "cpu"))
+    let job = driver.submit()
+    let first = try #require(driver.takeAssignments("a").first)
+    driver.handle(.worker("a", .checkpoint(first.task, checkpoint(3))))
+    driver.handle(.worker("a", .goodbye(reason: "drained")))
+    driver.hello("b", makeHello("b", pipeline: pipeline, numerics: "gpu"))
+    let second = try #require(driver.takeAssignments("b").first)
+    driver.restart()
+    driver.hello("b2", makeHello("b", pipeline: pipeline, numerics: "gpu", running: [TaskProgress(second.task, step: 0)]))
+    #expect(driver.status(job)?.stages[0].stepsDone == 0)
+    for step in 1...2 {
+      driver.pass(1_500, beating: "b2")
+      driver.handle(.worker("b2", .progress(TaskProgress(second.task, step: UInt32(step)), stepMilliseconds: 1_500)))
+    }
+    #expect(driver.status(job)?.stages[0].stepsDone == 2)
+    #expect(!driver.takeCommands("b2").contains(.revoke(second.task)))
+  }
+
   @Test func aCheckpointThatDoesNotFitTheCreditIsLeftOut() throws {
     let driver = CoreDriver()
     driver.hello("a", makeHello("a", pipeline: pipeline))
