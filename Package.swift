@@ -76,7 +76,7 @@ let targets: [Target] = [
   library("Worker", ["Wire", "ZeroMQ", "Digests", logging, lifecycle]),
   library("NetworkEngine", ["Worker", "Wire", "Cascade", "Diffusion", "Tensors"]),
   library("Client", ["Wire", "ZeroMQ", "Digests", logging]),
-  library("Load", ["Broker", "Worker", "Wire", "Digests", logging, deque, heap]),
+  library("Load", ["Broker", "Worker", "Client", "LocalFleet", "Wire", "ZeroMQ", "Digests", logging, deque, heap]),
   library("LocalFleet", ["CLinuxShims", subprocess, system]),
   library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images"]),
   tool("weir", ["Client", "LocalFleet", "Images", "Wire", "Digests"]),
@@ -104,7 +104,7 @@ let targets: [Target] = [
   .testTarget(
     name: "FleetTests",
     dependencies: [
-      "Client", "Images", "Wire", "ZeroMQ", "Digests", "Worker", "Cascade", "UNet", "Diffusion", "Tensors", "weir", "weir-broker",
+      "Load", "Client", "Images", "Wire", "ZeroMQ", "Digests", "Worker", "Cascade", "UNet", "Diffusion", "Tensors", "weir", "weir-broker",
       "weir-worker", "weir-lab", subprocess, system,
     ],
     swiftSettings: swiftSettings),

@@ -9,7 +9,7 @@ actor ChildProcess {
   /// The program that ties the child to this process's life; see `runAsChild`.
   private let runner: String
   private let log: @Sendable (String) -> Void
-  private var policy = RestartPolicy()
+  private var policy: RestartPolicy
   private var supervisor: Task<Void, Never>?
   private var current: Running?
   private var isStopping = false
@@ -23,10 +23,11 @@ actor ChildProcess {
     let signal: @Sendable (Signal) -> Void
   }
 
-  init(_ command: Command, runner: String, log: @escaping @Sendable (String) -> Void) {
+  init(_ command: Command, runner: String, policy: RestartPolicy, log: @escaping @Sendable (String) -> Void) {
     self.name = command.name
     self.command = command
     self.runner = runner
+    self.policy = policy
     self.log = log
   }
 
@@ -84,7 +85,7 @@ actor ChildProcess {
       case .giveUp:
         return fail(FleetError(.failed, "\(name) ended before it was ready: \(end.text); its last words are above"))
       case .restart(let pause):
-        log("\(name): \(end.text); starts again in \(pause.components.seconds) s")
+        log("\(name): \(end.text); starts again in \(pause / .seconds(1)) s")
         try? await Task.sleep(for: pause)
       }
     }

@@ -32,6 +32,10 @@ package struct FleetPlan: Hashable, Sendable {
   package var slots: Int?
   /// Of one worker.
   package var threads: Int
+  /// More of the broker's arguments.
+  package var brokerOptions: [String] = []
+  /// What happens to a process that ended by itself.
+  package var restartPolicy = RestartPolicy()
 
   package init(
     executables: String, bind: String, data: String, engine: Engine, workers: [StageWorkers], slots: Int? = nil, threads: Int = 1,
@@ -57,6 +61,7 @@ package struct FleetPlan: Hashable, Sendable {
     var arguments = ["--bind", endpoint, "--data", data]
     if let workers { arguments += ["--bind-workers", workers] }
     if isInsecureAllowed { arguments.append("--insecure") }
+    arguments += brokerOptions
     return Command(name: "broker", executable: brokerExecutable, arguments: arguments)
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 
 /// A broker and its workers as processes of this machine, kept running until `stop`. They end with this process, too.
 package actor LocalFleet {
@@ -23,7 +24,7 @@ package actor LocalFleet {
         throw FleetError(.missing, "'\(program)' is missing: the programs weir, weir-broker and weir-worker belong into one folder")
       }
     }
-    broker = ChildProcess(plan.broker(at: plan.bind), runner: runner, log: log)
+    broker = ChildProcess(plan.broker(at: plan.bind), runner: runner, policy: plan.restartPolicy, log: log)
   }
 
   /// Starts the broker, then the workers. Returns when the broker has welcomed them all; if one can't start, all are stopped.
@@ -38,7 +39,9 @@ package actor LocalFleet {
       // Started again, it has to be found where it was.
       await broker.setArguments(plan.broker(at: endpoint, workers: FleetPlan.field("workers", of: readyLine)).arguments)
       // A stop may have come meanwhile.
-      if !isStopping { workers = plan.workerCommands(broker: endpoint).map { ChildProcess($0, runner: runner, log: log) } }
+      if !isStopping {
+        workers = plan.workerCommands(broker: endpoint).map { ChildProcess($0, runner: runner, policy: plan.restartPolicy, log: log) }
+      }
       for worker in workers { await worker.start() }
       for worker in workers { try await worker.waitUntilReady() }
       if isStopping { throw FleetError(.stopped, "the fleet was stopped before it was ready") }
@@ -56,6 +59,15 @@ package actor LocalFleet {
       for worker in workers { group.addTask { await worker.stop(grace: Self.grace) } }
     }
     await broker.stop(grace: Self.grace)
+  }
+
+  /// Sends a signal to a process, if it runs now.
+  ///
+  /// - Returns: false if it doesn't.
+  @discardableResult
+  package func signal(_ name: String, _ signal: Int32) async -> Bool {
+    guard let child = ([broker] + workers).first(where: { $0.name == name }), let pid = await child.pid else { return false }
+    return kill(pid, signal) == 0
   }
 
   /// The processes that run now, by name: `broker`, `base32-1`, …

@@ -20,11 +20,20 @@ package struct RestartPolicy: Hashable, Sendable {
   /// Deaths by signal, before it was ready even once, that end the patience.
   package static let fatalSignals = 5
 
+  private let shortest: Duration
+  private let longest: Duration
   private var everReady = false
-  private var pause = Self.firstPause
+  private var pause: Duration
   private var earlySignals = 0
 
-  package init() {}
+  /// - Parameters:
+  ///   - shortest: the pause before the first restart.
+  ///   - longest: the most it grows to.
+  package init(shortest: Duration = Self.firstPause, longest: Duration = Self.longestPause) {
+    self.shortest = shortest
+    self.longest = longest
+    pause = shortest
+  }
 
   package mutating func ended(_ end: End, wasReady: Bool, after lifetime: Duration) -> Decision {
     everReady = everReady || wasReady
@@ -33,8 +42,8 @@ package struct RestartPolicy: Hashable, Sendable {
       earlySignals += 1
       if earlySignals >= Self.fatalSignals { return .giveUp }
     }
-    if wasReady, lifetime >= Self.healthyAfter { pause = Self.firstPause }
-    defer { pause = min(pause * 2, Self.longestPause) }
+    if wasReady, lifetime >= Self.healthyAfter { pause = shortest }
+    defer { pause = min(pause * 2, longest) }
     return .restart(after: pause)
   }
 }

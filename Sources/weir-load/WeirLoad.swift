@@ -3,5 +3,6 @@ import ArgumentParser
 @main
 struct WeirLoad: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "weir-load", abstract: "Tries a fleet: under simulated faults.", subcommands: [Simulate.self])
+    commandName: "weir-load", abstract: "Tries fleets: simulated ones, and real ones under faults.",
+    subcommands: [Simulate.self, ChaosCommand.self])
 }

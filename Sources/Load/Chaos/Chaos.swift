@@ -1,0 +1,58 @@
+import Glibc
+
+/// Runs scenarios against real processes.
+package struct Chaos: Sendable {
+  package struct Settings: Sendable {
+    /// The folder of `weir`, `weir-broker` and `weir-worker`.
+    package var executables: String
+    /// What is random comes from it; when a signal arrives is up to the machine.
+    package var seed: UInt64
+    /// Of the scenario `kills`.
+    package var kills: Int
+    /// Gets what the processes say, line by line.
+    package var log: @Sendable (String) -> Void
+
+    package init(executables: String, seed: UInt64, kills: Int = 1_000, log: @escaping @Sendable (String) -> Void = { _ in }) {
+      self.executables = executables
+      self.seed = seed
+      self.kills = kills
+      self.log = log
+    }
+  }
+
+  private let settings: Settings
+
+  package init(_ settings: Settings) { self.settings = settings }
+
+  package func run(_ scenario: ChaosScenario) async -> ChaosVerdict {
+    let start = ContinuousClock.now
+    var verdict = ChaosVerdict(scenario: scenario.rawValue, seed: settings.seed, passed: true, seconds: 0, figures: [:])
+    do {
+      verdict.figures = try await figures(of: scenario)
+    } catch {
+      verdict.passed = false
+      verdict.reason = "\(error)"
+    }
+    verdict.seconds = (start.duration(to: .now) / .milliseconds(100)).rounded() / 10
+    return verdict
+  }
+
+  private func figures(of scenario: ChaosScenario) async throws -> [String: Double] {
+    switch scenario {
+    case .workerKilled: try await workerKilled(settings)
+    case .workerFrozen: try await workerFrozen(settings)
+    case .brokerKilled: try await brokerKilled(settings)
+    case .shortLives: try await shortLives(settings)
+    case .stageDies: try await stageDies(settings)
+    case .slowReader: try await slowReader(settings)
+    case .longStep: try await longStep(settings)
+    case .poison: try await poison(settings)
+    case .queueBound: try await queueBound(settings)
+    case .cancelStorm: try await cancelStorm(settings)
+    case .spike: try await spike(settings)
+    case .rollingRestart: try await rollingRestart(settings)
+    case .clientDies: try await clientDies(settings)
+    case .kills: try await kills(settings)
+    }
+  }
+}

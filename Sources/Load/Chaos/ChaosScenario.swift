@@ -1,0 +1,60 @@
+/// What can be done to a fleet of real processes. The numbers are those of the list that the scenarios come from; some of that list need
+/// something that does not exist yet, or are tried elsewhere.
+package enum ChaosScenario: String, CaseIterable, Sendable {
+  case workerKilled = "worker-killed"
+  case workerFrozen = "worker-frozen"
+  case brokerKilled = "broker-killed"
+  case shortLives = "short-lives"
+  case stageDies = "stage-dies"
+  case slowReader = "slow-reader"
+  case longStep = "long-step"
+  case poison = "poison"
+  case queueBound = "queue-bound"
+  case cancelStorm = "cancel-storm"
+  case spike = "spike"
+  case rollingRestart = "rolling-restart"
+  case clientDies = "client-dies"
+  case kills = "kills"
+
+  package var summary: String {
+    switch self {
+    case .workerKilled: "1: a worker of each stage is killed at work; the lost steps are counted"
+    case .workerFrozen: "2: workers are stopped for longer than their leases, then go on"
+    case .brokerKilled: "3: the broker is killed again and again while jobs are submitted and finish"
+    case .shortLives: "5: every worker lives an exponentially distributed time and ends by SIGKILL, SIGSEGV or SIGTERM"
+    case .stageDies: "6: all workers of a stage die; the broker's memory stays flat, and all goes on when they return"
+    case .slowReader: "8: a client asks for thousands of images and never reads; others are served, and nothing vanishes"
+    case .longStep: "9: steps take longer than the time after which a silent worker is given up; no attempt is wasted"
+    case .poison: "10: a job kills its worker each time; it is given up, also across a restart, and others go on"
+    case .queueBound: "11: room for 8 jobs, 10 are sent: 2 are refused at once, with a time to ask again"
+    case .cancelStorm: "12: half of many jobs are cancelled at any stage; answers are true, the others' bytes are right"
+    case .spike: "17: ten times the load for a while, then quiet: everything drains, the broker's memory is bounded"
+    case .rollingRestart: "18: every process is stopped with SIGTERM and replaced under load"
+    case .clientDies: "21: a client dies after it submitted and comes back: the same job, the same images"
+    case .kills: "many random SIGKILLs, SIGSTOPs and SIGCONTs over workers and broker (--kills)"
+    }
+  }
+}
+
+/// What came of a scenario.
+package struct ChaosVerdict: Sendable, Encodable {
+  package var scenario: String
+  package var seed: UInt64
+  package var passed: Bool
+  /// What was broken.
+  package var reason: String?
+  package var seconds: Double
+  /// What was counted.
+  package var figures: [String: Double]
+}
+
+/// A promise that a fleet broke.
+struct Broken: Error, CustomStringConvertible {
+  var description: String
+
+  init(_ description: String) { self.description = description }
+}
+
+func expect(_ condition: Bool, _ complaint: @autoclosure () -> String) throws {
+  if !condition { throw Broken(complaint()) }
+}
