@@ -69,8 +69,9 @@ struct JournalSalvage {
     let newer = pages.withPage(number) { StoredRow.rows(of: $0, in: pages) }
     let older = pages.withVersion(number, offset) { StoredRow.rows(of: $0, in: pages) }
     let damaged = Set(newer.filter { $0.table == nil }.map(\.id))
+    // A page that says it has none may have lost its head.
     let cells = pages.withPage(number) { StoredRow.count($0) }
-    return newer.count == cells ? older.filter { damaged.contains($0.id) } : older
+    return cells != 0 && newer.count == cells ? older.filter { damaged.contains($0.id) } : older
   }
 
   private mutating func copyRows(_ rows: [StoredRow], _ page: UInt32, _ pass: Pass) throws {

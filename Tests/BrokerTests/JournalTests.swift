@@ -64,7 +64,11 @@ struct JournalTests {
         }
       case 5:
         if let (peer, assignment) = waiting.randomElement(using: &random) {
-          driver.handle(.worker(peer, .failure(assignment.task, reason: "it’s broken", permanent: random.chance(0.2))))
+          if random.chance(0.3) {
+            driver.handle(.tensorsLost(assignment.task, .checkpoint))
+          } else {
+            driver.handle(.worker(peer, .failure(assignment.task, reason: "it’s broken", permanent: random.chance(0.2))))
+          }
         }
       default:
         for peer in [[0], [1], [2]].map(PeerID.init) {

@@ -39,6 +39,9 @@ struct BrokerLoad: AsyncParsableCommand {
   @Option(help: "Width and height of the outputs, which are three planes of f32.")
   var resolution: UInt32 = 8
 
+  @Option(help: "Instead of all that, submit so many jobs that no worker takes, and print what they take of the broker's memory.")
+  var queue = 0
+
   func validate() throws {
     guard warmUp >= 0, tasks > 0, samplesPerJob > 0, open > 0, workerCount > 0, slots > 0, resolution > 0 else {
       throw ValidationError("every number has to be above 0")
@@ -49,24 +52,36 @@ struct BrokerLoad: AsyncParsableCommand {
     let loop = try SocketLoop(name: "broker-load")
     defer { loop.stop() }
     let load = try Load(self, on: loop)
+    let empty = try Usage(process: pid).residentMegabytes
     try await load.start()
+    if queue > 0 {
+      await load.finished(queue)
+      let full = try Usage(process: pid).residentMegabytes
+      await load.stop()
+      return try report(["jobs": Double(queue), "broker_rss_mb": full, "broker_rss_mb_empty": empty])
+    }
     await load.finished(warmUp)
     let before = (broker: try Usage(process: pid), load: try Usage(process: getpid()), time: ContinuousClock.now)
-    let begun = await load.settled
+    let begun = await load.done
     await load.finished(begun + tasks)
-    let count = Double(await load.settled - begun)
+    let count = Double(await load.done - begun)
     let seconds = (ContinuousClock.now - before.time) / .seconds(1)
     let broker = try Usage(process: pid)
     let brokerCPU = broker.cpuSeconds - before.broker.cpuSeconds
     let loadCPU = try Usage(process: getpid()).cpuSeconds - before.load.cpuSeconds
+    let refused = Double(await load.refused)
     await load.stop()
-    let report: [String: Double] = [
+    try report([
       "tasks": count, "seconds": seconds, "tasks_per_s": count / seconds, "broker_cpu_us_per_task": brokerCPU / count * 1e6,
       "load_cpu_us_per_task": loadCPU / count * 1e6, "tasks_per_broker_cpu_s": count / brokerCPU, "broker_rss_mb": broker.residentMegabytes,
-    ]
+      "refused": refused,
+    ])
+  }
+
+  private func report(_ values: [String: Double]) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
-    print(String(decoding: try encoder.encode(report.mapValues { ($0 * 10).rounded() / 10 }), as: UTF8.self))
+    print(String(decoding: try encoder.encode(values.mapValues { ($0 * 10).rounded() / 10 }), as: UTF8.self))
   }
 }
 

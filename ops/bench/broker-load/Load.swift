@@ -13,7 +13,10 @@ actor Load {
   private let output: WireTensor
   private let digest: [UInt8]
   private var submitted = 0
-  private(set) var settled = 0
+  /// Tasks that are settled, or jobs that are accepted if that is all there is to be.
+  private(set) var done = 0
+  /// Jobs that the broker was too busy for.
+  private(set) var refused = 0
   private var goal: (count: Int, reached: CheckedContinuation<Void, Never>)?
 
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
@@ -55,7 +58,7 @@ actor Load {
 
   /// Returns once this many tasks are finished.
   func finished(_ count: Int) async {
-    if settled >= count { return }
+    if done >= count { return }
     await withCheckedContinuation { goal = (count, $0) }
   }
 
@@ -70,9 +73,17 @@ actor Load {
   private func readClient() {
     must {
       while let frames = try client.receive() {
-        guard case .refused(let refusal) = try WireCodec.decodeClientReply(frames).1 else { continue }
-        fatalError("the broker refuses: \(refusal)")
+        switch try WireCodec.decodeClientReply(frames).1 {
+        case .accepted: if plan.queue > 0 { done += 1 }
+        // It is submitted again when the next task is done.
+        case .refused(let refusal) where refusal.code == .overloaded && plan.queue == 0:
+          submitted -= plan.samplesPerJob
+          refused += 1
+        case .refused(let refusal): fatalError("the broker refuses: \(refusal)")
+        default: break
+        }
       }
+      if plan.queue > 0 { try goOn() }
     }
   }
 
@@ -82,24 +93,30 @@ actor Load {
       for _ in 0..<256 {
         guard let frames = try socket.receive() else { break }
         switch try WireCodec.decodeWorkerCommand(frames) {
-        case .welcome, .drain, .revoke: break
+        case .welcome where plan.queue > 0: try socket.send(try WireCodec.encode(.goodbye(reason: "")))
+        case .assign where plan.queue > 0, .welcome, .drain, .revoke: break
         case .beat: try socket.send(try WireCodec.encode(.beat(running: [])))
         case .assign(let assignment):
           try socket.send(
             try WireCodec.encode(.result(TaskResult(task: assignment.task, digest: digest, computeMilliseconds: 0, tensor: output))))
-        case .settled: settled += 1
+        case .settled: done += 1
         case .disconnect(let reason): fatalError("the broker sends worker \(number) away: \(reason)")
         }
       }
-      if let goal, settled >= goal.count {
-        self.goal = nil
-        goal.reached.resume()
-      }
-      while submitted - settled < plan.open {
-        let run = SampleRun(label: "a", seed: UInt64(submitted), count: UInt32(plan.samplesPerJob))
-        try client.send(try WireCodec.encode(.submit(Submission(pipeline: pipeline.name, runs: [run])), request: UInt64(submitted)))
-        submitted += plan.samplesPerJob
-      }
+      try goOn()
+    }
+  }
+
+  private func goOn() throws {
+    if let goal, done >= goal.count {
+      self.goal = nil
+      goal.reached.resume()
+    }
+    while plan.queue == 0 ? submitted - done < plan.open : submitted < min(plan.queue, done + plan.open) {
+      let count = plan.queue == 0 ? plan.samplesPerJob : 1
+      let run = SampleRun(label: "a", seed: UInt64(submitted), count: UInt32(count))
+      try client.send(try WireCodec.encode(.submit(Submission(pipeline: pipeline.name, runs: [run])), request: UInt64(submitted)))
+      submitted += count
     }
   }
 
