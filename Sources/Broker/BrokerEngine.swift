@@ -208,11 +208,7 @@ final class BrokerEngine {
         if let wake { loop.cancel(wake) }
         wake = loop.schedule(at: start + .milliseconds(milliseconds)) { [weak self] in self?.tick() }
       case .log(let level, let message): logger.log(level: level, "\(message)")
-      // What promises nothing does not wait for the disk.
-      case .command(_, .beat) where isStalled: perform(action, .now)
-      case .reply(_, request: _, .jobs) where isStalled, .reply(_, request: _, .workers) where isStalled,
-        .reply(_, request: _, .located) where isStalled:
-        perform(action, .now)
+      case _ where isStalled && action.promisesNothing: perform(action, .now)
       case .reply, .image, .command, .assign: messages.append(action)
       }
     }
@@ -260,6 +256,9 @@ final class BrokerEngine {
       logger.critical("\(error); new jobs are refused until it can be written again")
     }
     isStalled = true
+    let waiting = messages
+    messages = waiting.filter { !$0.promisesNothing }
+    for message in waiting where message.promisesNothing { perform(message, .now) }
     loop.schedule(after: Self.stalledRetryInterval) { [weak self] in self?.resume() }
   }
 
@@ -393,6 +392,18 @@ private func unixMilliseconds() -> UInt64 {
   var time = timespec()
   clock_gettime(CLOCK_REALTIME, &time)
   return UInt64(clamping: Int(time.tv_sec) * 1_000 + time.tv_nsec / 1_000_000)
+}
+
+extension Action {
+  /// It need not wait for the disk.
+  fileprivate var promisesNothing: Bool {
+    switch self {
+    case .command(_, .beat), .reply(_, request: _, .jobs), .reply(_, request: _, .workers), .reply(_, request: _, .located),
+      .reply(_, request: _, .refused):
+      true
+    default: false
+    }
+  }
 }
 
 extension ClientRequest {
