@@ -9,7 +9,7 @@ func kills(_ settings: Chaos.Settings) async throws -> [String: Double] {
     let (images, lost) = try await fleet.underLoad(steps: [30, 20, 10], concurrency: 4) {
       var random = SplitMix64(seed: settings.seed)
       while await tally.kills < settings.kills {
-        try await Task.sleep(for: .milliseconds(Int.random(in: 20...160, using: &random)))
+        try await Task.sleep(for: .milliseconds(Int.random(in: 50...600, using: &random)))
         let name = fleet.processes.randomElement(using: &random) ?? "broker"
         if random.unit() < 0.3 {
           // Sometimes longer than a lease lasts.
@@ -28,7 +28,7 @@ func kills(_ settings: Chaos.Settings) async throws -> [String: Double] {
     }
     let count = await tally.kills
     let allowed = lostStepsBound(shape)
-    // What watchers saw: the broker's restarts and moves between workers hide some of it, nothing adds to it.
+    // As watchers saw it: a task's new attempt, or a restarted broker, shows the step of its last checkpoint.
     try expect(lost <= count * allowed, "\(lost) steps were lost in \(count) kills; \(allowed) each are allowed")
     return [
       "signals": Double(count), "stops": Double(await tally.stops), "broker": Double(await tally.broker), "images": Double(images),

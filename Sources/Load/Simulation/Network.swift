@@ -83,7 +83,7 @@ struct Network {
 
   private mutating func connect(_ number: Int) {
     peers += 1
-    let peer = PeerID((0..<8).map { UInt8(truncatingIfNeeded: peers >> (56 - 8 * $0)) })
+    let peer = PeerID((0..<5).map { UInt8(truncatingIfNeeded: peers >> (32 - 8 * $0)) })
     connections[number].peer = peer
     byPeer[peer] = number
   }
