@@ -41,8 +41,10 @@ struct Fault: CustomStringConvertible {
   enum Kind {
     case brokerKilled(CrashPoint, awayFor: Int64)
     case brokerFrozen(Int64)
-    /// The next commit fails, as on a full disk.
+    /// The next commit fails for good.
     case commitFails(awayFor: Int64)
+    /// Nothing can be written for a while.
+    case diskFull(Int64)
     /// Every checkpoint on disk is unreadable.
     case checkpointsDamaged
     /// One stage's output on disk is unreadable.
@@ -79,6 +81,7 @@ struct Fault: CustomStringConvertible {
       case .brokerKilled(let point, let away): "the broker is killed \(point), away for \(away) ms"
       case .brokerFrozen(let duration): "the broker is frozen for \(duration) ms"
       case .commitFails(let away): "a commit fails; the broker ends, away for \(away) ms"
+      case .diskFull(let duration): "the disk is full for \(duration) ms"
       case .checkpointsDamaged: "all checkpoints on disk are damaged"
       case .outputDamaged: "a stage's output on disk is damaged"
       case .wallClockJumps(let jump): "the wall clock jumps by \(jump) ms"

@@ -26,6 +26,9 @@ struct SimulatedBroker {
   var records: [Record] = []
   var messages: [Message] = []
   var isTurnOn = false
+  /// Its records could not be written; they and the messages wait.
+  var isStalled = false
+  var diskFullUntil: Int64 = 0
   /// Jobs that are said to be cancelled in it.
   var cancelled: [JobID] = []
   /// Records said, and those of them on disk, in this life.
@@ -72,6 +75,7 @@ struct SimulatedBroker {
     messages = []
     cancelled = []
     isTurnOn = false
+    isStalled = false
     crash = nil
     nextCommitFails = nil
     frozenUntil = 0

@@ -117,7 +117,8 @@ struct SimulatedClient {
 
   private mutating func accept(_ refusal: Refusal, of request: ClientRequest, at now: Int64) {
     switch (request, refusal.code) {
-    case (.submit, .overloaded), (.submit, .notReady), (.watch, .overloaded):
+    case (_, .overloaded), (.submit, .notReady):
+      if case .cancel = request { wantsCancel = true }
       guard let wait = refusal.retryAfterMilliseconds else {
         complaint = "refused without a time to ask again: \(refusal)"
         return

@@ -73,7 +73,9 @@ extension Simulation {
       if level == .critical { checker.note(.bytes, text) }
     case .reply, .image, .command, .assign:
       if case .reply(_, _, .cancelled) = action, case .client(_, _, .cancel(let job), _) = event { broker.cancelled.append(job) }
-      let message = SimulatedBroker.Message(action: action, records: broker.said)
+      let promisesNothing = broker.isStalled && action.promisesNothing
+      let message = SimulatedBroker.Message(action: action, records: promisesNothing ? 0 : broker.said)
+      if promisesNothing { return perform(message) }
       if broker.saboteur.isHasty(action) { perform(message) } else { broker.messages.append(message) }
     }
   }
@@ -87,10 +89,17 @@ extension Simulation {
   /// Commits, then sends. What cannot be sent is an event too, so this goes on until nothing is left.
   func endTurn() {
     broker.isTurnOn = false
+    broker.isStalled = false
     while broker.isUp, !broker.records.isEmpty || !broker.messages.isEmpty {
       let records = broker.records
       let messages = broker.messages
       if !records.isEmpty {
+        if now < broker.diskFullUntil {
+          note("nothing can be written")
+          broker.isStalled = true
+          broker.isTurnOn = true
+          return schedule(.turnEnds(life: broker.life), at: now + Self.stalledRetry)
+        }
         if let away = broker.nextCommitFails { return killBroker(awayFor: away) }
         if case .inCommit? = broker.crash?.point, let away = broker.crash?.away {
           for record in broker.saboteur.torn(records) { broker.journal.apply(record) }
@@ -114,6 +123,14 @@ extension Simulation {
       }
       if !records.isEmpty, let crash = broker.crash, crash.point.isDue(after: .max) { return killBroker(awayFor: crash.away) }
     }
+  }
+
+  /// How long a broker that could not write waits before it tries again.
+  private static let stalledRetry: Int64 = 500
+
+  /// A broker that cannot write takes no requests that it would have to remember.
+  func refuseWhileStalled(_ request: UInt64, at peer: PeerID) {
+    send(.refused(Refusal(.overloaded, "the broker cannot write to its disk", retryAfterMilliseconds: 1_000)), request, to: peer)
   }
 
   // MARK: Messages
@@ -181,6 +198,26 @@ extension Simulation {
       assignment.checkpoint = TaskCheckpoint(step: step, tensors: tensors)
     }
     send(.assign(assignment), to: peer)
+  }
+}
+
+extension ClientRequest {
+  /// The answer is all there is to it.
+  var changesNothing: Bool {
+    switch self {
+    case .status, .workers, .locate: true
+    case .submit, .watch, .fetch, .cancel: false
+    }
+  }
+}
+
+extension Action {
+  /// It does not wait for a disk that cannot be written.
+  fileprivate var promisesNothing: Bool {
+    switch self {
+    case .command(_, .beat), .reply(_, request: _, .jobs), .reply(_, request: _, .workers), .reply(_, request: _, .located): true
+    default: false
+    }
   }
 }
 

@@ -181,6 +181,7 @@ extension Simulation {
     case .brokerKilled(let point, let away): if broker.isUp { broker.crash = (point, away) }
     case .brokerFrozen(let duration): if broker.isUp { broker.frozenUntil = now + duration }
     case .commitFails(let away): if broker.isUp { broker.nextCommitFails = away }
+    case .diskFull(let duration): broker.diskFullUntil = now + duration
     case .checkpointsDamaged:
       for task in Array(broker.journal.checkpoints.keys) { broker.journal.damageCheckpoint(task) }
     case .outputDamaged:

@@ -157,6 +157,8 @@ final class Simulation {
     case (.worker(let message), .machine(let index, let life, _)):
       tellBroker(.worker(peer, message))
       if machines[index].worker?.life == life, network.isOpen(arrival.connection) { flush(index) }
+    case (.request(let number, let request), _) where broker.isStalled && !request.changesNothing:
+      refuseWhileStalled(number, at: peer)
     case (.request(let number, let request), _):
       var fresh = JobID(rawValue: 0)
       if case .submit = request { fresh = JobID(rawValue: broker.random.next()) }

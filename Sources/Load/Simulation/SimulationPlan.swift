@@ -130,7 +130,7 @@ struct SimulationPlan {
       case 2: .brokerKilled(.afterCommit, awayFor: away)
       case 3: .brokerKilled(.afterMessages(Int.random(in: 1...4, using: &random)), awayFor: away)
       case 4: .brokerFrozen(long)
-      case 5: .commitFails(awayFor: away)
+      case 5: random.chance(0.3) ? .commitFails(awayFor: away) : .diskFull(long)
       case 6: .checkpointsDamaged
       case 7: random.chance(0.3) ? .outputDamaged : .checkpointsDamaged
       case 8: .wallClockJumps(random.chance(0.5) ? 3_600_000 : -3_600_000)
