@@ -907,6 +907,321 @@ void   weir__v1__cancelled__free_unpacked
   assert(message->base.descriptor == &weir__v1__cancelled__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   weir__v1__release__init
+                     (Weir__V1__Release         *message)
+{
+  static const Weir__V1__Release init_value = WEIR__V1__RELEASE__INIT;
+  *message = init_value;
+}
+size_t weir__v1__release__get_packed_size
+                     (const Weir__V1__Release *message)
+{
+  assert(message->base.descriptor == &weir__v1__release__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t weir__v1__release__pack
+                     (const Weir__V1__Release *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &weir__v1__release__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t weir__v1__release__pack_to_buffer
+                     (const Weir__V1__Release *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &weir__v1__release__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Weir__V1__Release *
+       weir__v1__release__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Weir__V1__Release *)
+     protobuf_c_message_unpack (&weir__v1__release__descriptor,
+                                allocator, len, data);
+}
+void   weir__v1__release__free_unpacked
+                     (Weir__V1__Release *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &weir__v1__release__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   weir__v1__released__init
+                     (Weir__V1__Released         *message)
+{
+  static const Weir__V1__Released init_value = WEIR__V1__RELEASED__INIT;
+  *message = init_value;
+}
+size_t weir__v1__released__get_packed_size
+                     (const Weir__V1__Released *message)
+{
+  assert(message->base.descriptor == &weir__v1__released__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t weir__v1__released__pack
+                     (const Weir__V1__Released *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &weir__v1__released__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t weir__v1__released__pack_to_buffer
+                     (const Weir__V1__Released *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &weir__v1__released__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Weir__V1__Released *
+       weir__v1__released__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Weir__V1__Released *)
+     protobuf_c_message_unpack (&weir__v1__released__descriptor,
+                                allocator, len, data);
+}
+void   weir__v1__released__free_unpacked
+                     (Weir__V1__Released *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &weir__v1__released__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   weir__v1__retry__init
+                     (Weir__V1__Retry         *message)
+{
+  static const Weir__V1__Retry init_value = WEIR__V1__RETRY__INIT;
+  *message = init_value;
+}
+size_t weir__v1__retry__get_packed_size
+                     (const Weir__V1__Retry *message)
+{
+  assert(message->base.descriptor == &weir__v1__retry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t weir__v1__retry__pack
+                     (const Weir__V1__Retry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &weir__v1__retry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t weir__v1__retry__pack_to_buffer
+                     (const Weir__V1__Retry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &weir__v1__retry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Weir__V1__Retry *
+       weir__v1__retry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Weir__V1__Retry *)
+     protobuf_c_message_unpack (&weir__v1__retry__descriptor,
+                                allocator, len, data);
+}
+void   weir__v1__retry__free_unpacked
+                     (Weir__V1__Retry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &weir__v1__retry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   weir__v1__retried__init
+                     (Weir__V1__Retried         *message)
+{
+  static const Weir__V1__Retried init_value = WEIR__V1__RETRIED__INIT;
+  *message = init_value;
+}
+size_t weir__v1__retried__get_packed_size
+                     (const Weir__V1__Retried *message)
+{
+  assert(message->base.descriptor == &weir__v1__retried__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t weir__v1__retried__pack
+                     (const Weir__V1__Retried *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &weir__v1__retried__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t weir__v1__retried__pack_to_buffer
+                     (const Weir__V1__Retried *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &weir__v1__retried__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Weir__V1__Retried *
+       weir__v1__retried__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Weir__V1__Retried *)
+     protobuf_c_message_unpack (&weir__v1__retried__descriptor,
+                                allocator, len, data);
+}
+void   weir__v1__retried__free_unpacked
+                     (Weir__V1__Retried *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &weir__v1__retried__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   weir__v1__history_request__init
+                     (Weir__V1__HistoryRequest         *message)
+{
+  static const Weir__V1__HistoryRequest init_value = WEIR__V1__HISTORY_REQUEST__INIT;
+  *message = init_value;
+}
+size_t weir__v1__history_request__get_packed_size
+                     (const Weir__V1__HistoryRequest *message)
+{
+  assert(message->base.descriptor == &weir__v1__history_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t weir__v1__history_request__pack
+                     (const Weir__V1__HistoryRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &weir__v1__history_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t weir__v1__history_request__pack_to_buffer
+                     (const Weir__V1__HistoryRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &weir__v1__history_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Weir__V1__HistoryRequest *
+       weir__v1__history_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Weir__V1__HistoryRequest *)
+     protobuf_c_message_unpack (&weir__v1__history_request__descriptor,
+                                allocator, len, data);
+}
+void   weir__v1__history_request__free_unpacked
+                     (Weir__V1__HistoryRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &weir__v1__history_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   weir__v1__attempt__init
+                     (Weir__V1__Attempt         *message)
+{
+  static const Weir__V1__Attempt init_value = WEIR__V1__ATTEMPT__INIT;
+  *message = init_value;
+}
+size_t weir__v1__attempt__get_packed_size
+                     (const Weir__V1__Attempt *message)
+{
+  assert(message->base.descriptor == &weir__v1__attempt__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t weir__v1__attempt__pack
+                     (const Weir__V1__Attempt *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &weir__v1__attempt__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t weir__v1__attempt__pack_to_buffer
+                     (const Weir__V1__Attempt *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &weir__v1__attempt__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Weir__V1__Attempt *
+       weir__v1__attempt__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Weir__V1__Attempt *)
+     protobuf_c_message_unpack (&weir__v1__attempt__descriptor,
+                                allocator, len, data);
+}
+void   weir__v1__attempt__free_unpacked
+                     (Weir__V1__Attempt *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &weir__v1__attempt__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   weir__v1__history__init
+                     (Weir__V1__History         *message)
+{
+  static const Weir__V1__History init_value = WEIR__V1__HISTORY__INIT;
+  *message = init_value;
+}
+size_t weir__v1__history__get_packed_size
+                     (const Weir__V1__History *message)
+{
+  assert(message->base.descriptor == &weir__v1__history__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t weir__v1__history__pack
+                     (const Weir__V1__History *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &weir__v1__history__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t weir__v1__history__pack_to_buffer
+                     (const Weir__V1__History *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &weir__v1__history__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Weir__V1__History *
+       weir__v1__history__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Weir__V1__History *)
+     protobuf_c_message_unpack (&weir__v1__history__descriptor,
+                                allocator, len, data);
+}
+void   weir__v1__history__free_unpacked
+                     (Weir__V1__History *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &weir__v1__history__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   weir__v1__workers_request__init
                      (Weir__V1__WorkersRequest         *message)
 {
@@ -1885,7 +2200,7 @@ const ProtobufCMessageDescriptor weir__v1__tensor__descriptor =
   (ProtobufCMessageInit) weir__v1__tensor__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__envelope__field_descriptors[31] =
+static const ProtobufCFieldDescriptor weir__v1__envelope__field_descriptors[37] =
 {
   {
     "version",
@@ -2008,6 +2323,42 @@ static const ProtobufCFieldDescriptor weir__v1__envelope__field_descriptors[31] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "release",
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Weir__V1__Envelope, body_case),
+    offsetof(Weir__V1__Envelope, release),
+    &weir__v1__release__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "retry",
+    18,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Weir__V1__Envelope, body_case),
+    offsetof(Weir__V1__Envelope, retry),
+    &weir__v1__retry__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "history",
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Weir__V1__Envelope, body_case),
+    offsetof(Weir__V1__Envelope, history),
+    &weir__v1__history_request__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "accepted",
     30,
     PROTOBUF_C_LABEL_NONE,
@@ -2099,6 +2450,42 @@ static const ProtobufCFieldDescriptor weir__v1__envelope__field_descriptors[31] 
     offsetof(Weir__V1__Envelope, body_case),
     offsetof(Weir__V1__Envelope, located),
     &weir__v1__located__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "released",
+    38,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Weir__V1__Envelope, body_case),
+    offsetof(Weir__V1__Envelope, released),
+    &weir__v1__released__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "retried",
+    39,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Weir__V1__Envelope, body_case),
+    offsetof(Weir__V1__Envelope, retried),
+    &weir__v1__retried__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "history_list",
+    40,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Weir__V1__Envelope, body_case),
+    offsetof(Weir__V1__Envelope, history_list),
+    &weir__v1__history__descriptor,
     NULL,
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
@@ -2261,46 +2648,52 @@ static const ProtobufCFieldDescriptor weir__v1__envelope__field_descriptors[31] 
   },
 };
 static const unsigned weir__v1__envelope__field_indices_by_name[] = {
-  10,   /* field[10] = accepted */
-  26,   /* field[26] = assign */
-  23,   /* field[23] = beat */
+  13,   /* field[13] = accepted */
+  32,   /* field[32] = assign */
+  29,   /* field[29] = beat */
   7,   /* field[7] = cancel */
-  15,   /* field[15] = cancelled */
-  20,   /* field[20] = checkpoint */
-  29,   /* field[29] = disconnect */
-  28,   /* field[28] = drain */
-  13,   /* field[13] = event */
-  22,   /* field[22] = failure */
+  18,   /* field[18] = cancelled */
+  26,   /* field[26] = checkpoint */
+  35,   /* field[35] = disconnect */
+  34,   /* field[34] = drain */
+  16,   /* field[16] = event */
+  28,   /* field[28] = failure */
   6,   /* field[6] = fetch */
-  24,   /* field[24] = goodbye */
-  18,   /* field[18] = hello */
-  14,   /* field[14] = image */
-  12,   /* field[12] = jobs */
+  30,   /* field[30] = goodbye */
+  24,   /* field[24] = hello */
+  12,   /* field[12] = history */
+  23,   /* field[23] = history_list */
+  17,   /* field[17] = image */
+  15,   /* field[15] = jobs */
   9,   /* field[9] = locate */
-  17,   /* field[17] = located */
-  19,   /* field[19] = progress */
-  11,   /* field[11] = refused */
+  20,   /* field[20] = located */
+  25,   /* field[25] = progress */
+  14,   /* field[14] = refused */
+  10,   /* field[10] = release */
+  21,   /* field[21] = released */
   1,   /* field[1] = request */
-  21,   /* field[21] = result */
-  27,   /* field[27] = revoke */
-  30,   /* field[30] = settled */
+  27,   /* field[27] = result */
+  22,   /* field[22] = retried */
+  11,   /* field[11] = retry */
+  33,   /* field[33] = revoke */
+  36,   /* field[36] = settled */
   4,   /* field[4] = status */
   3,   /* field[3] = submit */
   2,   /* field[2] = tensors */
   0,   /* field[0] = version */
   5,   /* field[5] = watch */
-  25,   /* field[25] = welcome */
-  16,   /* field[16] = worker_list */
+  31,   /* field[31] = welcome */
+  19,   /* field[19] = worker_list */
   8,   /* field[8] = workers */
 };
 static const ProtobufCIntRange weir__v1__envelope__number_ranges[5 + 1] =
 {
   { 1, 0 },
   { 10, 3 },
-  { 30, 10 },
-  { 50, 18 },
-  { 70, 25 },
-  { 0, 31 }
+  { 30, 13 },
+  { 50, 24 },
+  { 70, 31 },
+  { 0, 37 }
 };
 const ProtobufCMessageDescriptor weir__v1__envelope__descriptor =
 {
@@ -2310,7 +2703,7 @@ const ProtobufCMessageDescriptor weir__v1__envelope__descriptor =
   "Weir__V1__Envelope",
   "weir.v1",
   sizeof(Weir__V1__Envelope),
-  31,
+  37,
   weir__v1__envelope__field_descriptors,
   weir__v1__envelope__field_indices_by_name,
   5,  weir__v1__envelope__number_ranges,
@@ -2664,7 +3057,7 @@ const ProtobufCMessageDescriptor weir__v1__sample_run__descriptor =
   (ProtobufCMessageInit) weir__v1__sample_run__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__submit__field_descriptors[5] =
+static const ProtobufCFieldDescriptor weir__v1__submit__field_descriptors[9] =
 {
   {
     "pipeline",
@@ -2726,18 +3119,70 @@ static const ProtobufCFieldDescriptor weir__v1__submit__field_descriptors[5] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "tenant",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Submit, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "priority",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Submit, priority),
+    &weir__v1__priority__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "deadline_ms",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Submit, deadline_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hold_after",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Submit, hold_after),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__submit__field_indices_by_name[] = {
+  7,   /* field[7] = deadline_ms */
+  8,   /* field[8] = hold_after */
   4,   /* field[4] = key */
   2,   /* field[2] = options */
   0,   /* field[0] = pipeline */
+  6,   /* field[6] = priority */
   1,   /* field[1] = runs */
+  5,   /* field[5] = tenant */
   3,   /* field[3] = truncated */
 };
 static const ProtobufCIntRange weir__v1__submit__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor weir__v1__submit__descriptor =
 {
@@ -2747,7 +3192,7 @@ const ProtobufCMessageDescriptor weir__v1__submit__descriptor =
   "Weir__V1__Submit",
   "weir.v1",
   sizeof(Weir__V1__Submit),
-  5,
+  9,
   weir__v1__submit__field_descriptors,
   weir__v1__submit__field_indices_by_name,
   1,  weir__v1__submit__number_ranges,
@@ -2882,7 +3327,7 @@ const ProtobufCMessageDescriptor weir__v1__refused__descriptor =
   (ProtobufCMessageInit) weir__v1__refused__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__status_request__field_descriptors[2] =
+static const ProtobufCFieldDescriptor weir__v1__status_request__field_descriptors[3] =
 {
   {
     "job",
@@ -2908,15 +3353,28 @@ static const ProtobufCFieldDescriptor weir__v1__status_request__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "dead",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__StatusRequest, dead),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__status_request__field_indices_by_name[] = {
+  2,   /* field[2] = dead */
   0,   /* field[0] = job */
   1,   /* field[1] = limit */
 };
 static const ProtobufCIntRange weir__v1__status_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor weir__v1__status_request__descriptor =
 {
@@ -2926,14 +3384,14 @@ const ProtobufCMessageDescriptor weir__v1__status_request__descriptor =
   "Weir__V1__StatusRequest",
   "weir.v1",
   sizeof(Weir__V1__StatusRequest),
-  2,
+  3,
   weir__v1__status_request__field_descriptors,
   weir__v1__status_request__field_indices_by_name,
   1,  weir__v1__status_request__number_ranges,
   (ProtobufCMessageInit) weir__v1__status_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__stage_status__field_descriptors[7] =
+static const ProtobufCFieldDescriptor weir__v1__stage_status__field_descriptors[8] =
 {
   {
     "stage",
@@ -3019,10 +3477,23 @@ static const ProtobufCFieldDescriptor weir__v1__stage_status__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "held",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__StageStatus, held),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__stage_status__field_indices_by_name[] = {
   3,   /* field[3] = done */
   4,   /* field[4] = failed */
+  7,   /* field[7] = held */
   1,   /* field[1] = queued */
   2,   /* field[2] = running */
   0,   /* field[0] = stage */
@@ -3032,7 +3503,7 @@ static const unsigned weir__v1__stage_status__field_indices_by_name[] = {
 static const ProtobufCIntRange weir__v1__stage_status__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor weir__v1__stage_status__descriptor =
 {
@@ -3042,7 +3513,7 @@ const ProtobufCMessageDescriptor weir__v1__stage_status__descriptor =
   "Weir__V1__StageStatus",
   "weir.v1",
   sizeof(Weir__V1__StageStatus),
-  7,
+  8,
   weir__v1__stage_status__field_descriptors,
   weir__v1__stage_status__field_indices_by_name,
   1,  weir__v1__stage_status__number_ranges,
@@ -3165,7 +3636,7 @@ const ProtobufCMessageDescriptor weir__v1__sample_status__descriptor =
   (ProtobufCMessageInit) weir__v1__sample_status__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__job_status__field_descriptors[12] =
+static const ProtobufCFieldDescriptor weir__v1__job_status__field_descriptors[17] =
 {
   {
     "job",
@@ -3311,25 +3782,90 @@ static const ProtobufCFieldDescriptor weir__v1__job_status__field_descriptors[12
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "tenant",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__JobStatus, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "priority",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__JobStatus, priority),
+    &weir__v1__priority__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "deadline_unix_ms",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__JobStatus, deadline_unix_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hold_after",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__JobStatus, hold_after),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__JobStatus, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__job_status__field_indices_by_name[] = {
+  14,   /* field[14] = deadline_unix_ms */
   8,   /* field[8] = details */
   3,   /* field[3] = digest */
   7,   /* field[7] = finished_unix_ms */
+  15,   /* field[15] = hold_after */
   0,   /* field[0] = job */
   9,   /* field[9] = labels */
   10,   /* field[10] = options */
   2,   /* field[2] = pipeline */
+  13,   /* field[13] = priority */
+  16,   /* field[16] = reason */
   4,   /* field[4] = samples */
   5,   /* field[5] = stages */
   1,   /* field[1] = state */
   6,   /* field[6] = submitted_unix_ms */
+  12,   /* field[12] = tenant */
   11,   /* field[11] = truncated */
 };
 static const ProtobufCIntRange weir__v1__job_status__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 12 }
+  { 0, 17 }
 };
 const ProtobufCMessageDescriptor weir__v1__job_status__descriptor =
 {
@@ -3339,7 +3875,7 @@ const ProtobufCMessageDescriptor weir__v1__job_status__descriptor =
   "Weir__V1__JobStatus",
   "weir.v1",
   sizeof(Weir__V1__JobStatus),
-  12,
+  17,
   weir__v1__job_status__field_descriptors,
   weir__v1__job_status__field_indices_by_name,
   1,  weir__v1__job_status__number_ranges,
@@ -3460,7 +3996,7 @@ const ProtobufCMessageDescriptor weir__v1__event__descriptor =
   (ProtobufCMessageInit) weir__v1__event__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__fetch__field_descriptors[2] =
+static const ProtobufCFieldDescriptor weir__v1__fetch__field_descriptors[3] =
 {
   {
     "job",
@@ -3486,15 +4022,28 @@ static const ProtobufCFieldDescriptor weir__v1__fetch__field_descriptors[2] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "stage",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Fetch, stage),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__fetch__field_indices_by_name[] = {
   0,   /* field[0] = job */
   1,   /* field[1] = sample */
+  2,   /* field[2] = stage */
 };
 static const ProtobufCIntRange weir__v1__fetch__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor weir__v1__fetch__descriptor =
 {
@@ -3504,14 +4053,14 @@ const ProtobufCMessageDescriptor weir__v1__fetch__descriptor =
   "Weir__V1__Fetch",
   "weir.v1",
   sizeof(Weir__V1__Fetch),
-  2,
+  3,
   weir__v1__fetch__field_descriptors,
   weir__v1__fetch__field_indices_by_name,
   1,  weir__v1__fetch__number_ranges,
   (ProtobufCMessageInit) weir__v1__fetch__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__image__field_descriptors[6] =
+static const ProtobufCFieldDescriptor weir__v1__image__field_descriptors[7] =
 {
   {
     "job",
@@ -3585,6 +4134,18 @@ static const ProtobufCFieldDescriptor weir__v1__image__field_descriptors[6] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "stage",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Image, stage),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__image__field_indices_by_name[] = {
   4,   /* field[4] = digest */
@@ -3593,11 +4154,12 @@ static const unsigned weir__v1__image__field_indices_by_name[] = {
   5,   /* field[5] = numerics */
   1,   /* field[1] = sample */
   3,   /* field[3] = seed */
+  6,   /* field[6] = stage */
 };
 static const ProtobufCIntRange weir__v1__image__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor weir__v1__image__descriptor =
 {
@@ -3607,7 +4169,7 @@ const ProtobufCMessageDescriptor weir__v1__image__descriptor =
   "Weir__V1__Image",
   "weir.v1",
   sizeof(Weir__V1__Image),
-  6,
+  7,
   weir__v1__image__field_descriptors,
   weir__v1__image__field_indices_by_name,
   1,  weir__v1__image__number_ranges,
@@ -3716,6 +4278,467 @@ const ProtobufCMessageDescriptor weir__v1__cancelled__descriptor =
   (ProtobufCMessageInit) weir__v1__cancelled__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor weir__v1__release__field_descriptors[2] =
+{
+  {
+    "job",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Release, job),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "keep",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Weir__V1__Release, n_keep),
+    offsetof(Weir__V1__Release, keep),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned weir__v1__release__field_indices_by_name[] = {
+  0,   /* field[0] = job */
+  1,   /* field[1] = keep */
+};
+static const ProtobufCIntRange weir__v1__release__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor weir__v1__release__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "weir.v1.Release",
+  "Release",
+  "Weir__V1__Release",
+  "weir.v1",
+  sizeof(Weir__V1__Release),
+  2,
+  weir__v1__release__field_descriptors,
+  weir__v1__release__field_indices_by_name,
+  1,  weir__v1__release__number_ranges,
+  (ProtobufCMessageInit) weir__v1__release__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor weir__v1__released__field_descriptors[2] =
+{
+  {
+    "kept",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Released, kept),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cancelled",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Released, cancelled),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned weir__v1__released__field_indices_by_name[] = {
+  1,   /* field[1] = cancelled */
+  0,   /* field[0] = kept */
+};
+static const ProtobufCIntRange weir__v1__released__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor weir__v1__released__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "weir.v1.Released",
+  "Released",
+  "Weir__V1__Released",
+  "weir.v1",
+  sizeof(Weir__V1__Released),
+  2,
+  weir__v1__released__field_descriptors,
+  weir__v1__released__field_indices_by_name,
+  1,  weir__v1__released__number_ranges,
+  (ProtobufCMessageInit) weir__v1__released__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor weir__v1__retry__field_descriptors[2] =
+{
+  {
+    "job",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Retry, job),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "samples",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Weir__V1__Retry, n_samples),
+    offsetof(Weir__V1__Retry, samples),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned weir__v1__retry__field_indices_by_name[] = {
+  0,   /* field[0] = job */
+  1,   /* field[1] = samples */
+};
+static const ProtobufCIntRange weir__v1__retry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor weir__v1__retry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "weir.v1.Retry",
+  "Retry",
+  "Weir__V1__Retry",
+  "weir.v1",
+  sizeof(Weir__V1__Retry),
+  2,
+  weir__v1__retry__field_descriptors,
+  weir__v1__retry__field_indices_by_name,
+  1,  weir__v1__retry__number_ranges,
+  (ProtobufCMessageInit) weir__v1__retry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor weir__v1__retried__field_descriptors[1] =
+{
+  {
+    "samples",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Retried, samples),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned weir__v1__retried__field_indices_by_name[] = {
+  0,   /* field[0] = samples */
+};
+static const ProtobufCIntRange weir__v1__retried__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor weir__v1__retried__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "weir.v1.Retried",
+  "Retried",
+  "Weir__V1__Retried",
+  "weir.v1",
+  sizeof(Weir__V1__Retried),
+  1,
+  weir__v1__retried__field_descriptors,
+  weir__v1__retried__field_indices_by_name,
+  1,  weir__v1__retried__number_ranges,
+  (ProtobufCMessageInit) weir__v1__retried__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor weir__v1__history_request__field_descriptors[2] =
+{
+  {
+    "job",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__HistoryRequest, job),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "sample",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__HistoryRequest, sample),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned weir__v1__history_request__field_indices_by_name[] = {
+  0,   /* field[0] = job */
+  1,   /* field[1] = sample */
+};
+static const ProtobufCIntRange weir__v1__history_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor weir__v1__history_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "weir.v1.HistoryRequest",
+  "HistoryRequest",
+  "Weir__V1__HistoryRequest",
+  "weir.v1",
+  sizeof(Weir__V1__HistoryRequest),
+  2,
+  weir__v1__history_request__field_descriptors,
+  weir__v1__history_request__field_indices_by_name,
+  1,  weir__v1__history_request__number_ranges,
+  (ProtobufCMessageInit) weir__v1__history_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor weir__v1__attempt__field_descriptors[12] =
+{
+  {
+    "sample",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, sample),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stage",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, stage),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "attempt",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, attempt),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "worker",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, worker),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "numerics",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, numerics),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "started_unix_ms",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, started_unix_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ended_unix_ms",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, ended_unix_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "state",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, state),
+    &weir__v1__job_state__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "first_step",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, first_step),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "last_step",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, last_step),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "step_ms",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, step_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned weir__v1__attempt__field_indices_by_name[] = {
+  2,   /* field[2] = attempt */
+  6,   /* field[6] = ended_unix_ms */
+  8,   /* field[8] = first_step */
+  9,   /* field[9] = last_step */
+  4,   /* field[4] = numerics */
+  11,   /* field[11] = reason */
+  0,   /* field[0] = sample */
+  1,   /* field[1] = stage */
+  5,   /* field[5] = started_unix_ms */
+  7,   /* field[7] = state */
+  10,   /* field[10] = step_ms */
+  3,   /* field[3] = worker */
+};
+static const ProtobufCIntRange weir__v1__attempt__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 12 }
+};
+const ProtobufCMessageDescriptor weir__v1__attempt__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "weir.v1.Attempt",
+  "Attempt",
+  "Weir__V1__Attempt",
+  "weir.v1",
+  sizeof(Weir__V1__Attempt),
+  12,
+  weir__v1__attempt__field_descriptors,
+  weir__v1__attempt__field_indices_by_name,
+  1,  weir__v1__attempt__number_ranges,
+  (ProtobufCMessageInit) weir__v1__attempt__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor weir__v1__history__field_descriptors[1] =
+{
+  {
+    "attempts",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Weir__V1__History, n_attempts),
+    offsetof(Weir__V1__History, attempts),
+    &weir__v1__attempt__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned weir__v1__history__field_indices_by_name[] = {
+  0,   /* field[0] = attempts */
+};
+static const ProtobufCIntRange weir__v1__history__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor weir__v1__history__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "weir.v1.History",
+  "History",
+  "Weir__V1__History",
+  "weir.v1",
+  sizeof(Weir__V1__History),
+  1,
+  weir__v1__history__field_descriptors,
+  weir__v1__history__field_indices_by_name,
+  1,  weir__v1__history__number_ranges,
+  (ProtobufCMessageInit) weir__v1__history__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 #define weir__v1__workers_request__field_descriptors NULL
 #define weir__v1__workers_request__field_indices_by_name NULL
 #define weir__v1__workers_request__number_ranges NULL
@@ -3734,7 +4757,7 @@ const ProtobufCMessageDescriptor weir__v1__workers_request__descriptor =
   (ProtobufCMessageInit) weir__v1__workers_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__worker_status__field_descriptors[12] =
+static const ProtobufCFieldDescriptor weir__v1__worker_status__field_descriptors[13] =
 {
   {
     "name",
@@ -3880,6 +4903,18 @@ static const ProtobufCFieldDescriptor weir__v1__worker_status__field_descriptors
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "quarantine",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__WorkerStatus, quarantine),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__worker_status__field_indices_by_name[] = {
   3,   /* field[3] = digest */
@@ -3889,6 +4924,7 @@ static const unsigned weir__v1__worker_status__field_indices_by_name[] = {
   4,   /* field[4] = numerics */
   11,   /* field[11] = pid */
   2,   /* field[2] = pipeline */
+  12,   /* field[12] = quarantine */
   6,   /* field[6] = running */
   9,   /* field[9] = silent_ms */
   5,   /* field[5] = slots */
@@ -3898,7 +4934,7 @@ static const unsigned weir__v1__worker_status__field_indices_by_name[] = {
 static const ProtobufCIntRange weir__v1__worker_status__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 12 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor weir__v1__worker_status__descriptor =
 {
@@ -3908,7 +4944,7 @@ const ProtobufCMessageDescriptor weir__v1__worker_status__descriptor =
   "Weir__V1__WorkerStatus",
   "weir.v1",
   sizeof(Weir__V1__WorkerStatus),
-  12,
+  13,
   weir__v1__worker_status__field_descriptors,
   weir__v1__worker_status__field_indices_by_name,
   1,  weir__v1__worker_status__number_ranges,
@@ -4292,7 +5328,7 @@ const ProtobufCMessageDescriptor weir__v1__hello__descriptor =
   (ProtobufCMessageInit) weir__v1__hello__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__welcome__field_descriptors[3] =
+static const ProtobufCFieldDescriptor weir__v1__welcome__field_descriptors[4] =
 {
   {
     "beat_ms",
@@ -4330,16 +5366,29 @@ static const ProtobufCFieldDescriptor weir__v1__welcome__field_descriptors[3] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "checkpoint_bytes_per_s",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Welcome, checkpoint_bytes_per_s),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__welcome__field_indices_by_name[] = {
   0,   /* field[0] = beat_ms */
+  3,   /* field[3] = checkpoint_bytes_per_s */
   2,   /* field[2] = checkpoint_ms */
   1,   /* field[1] = dead_ms */
 };
 static const ProtobufCIntRange weir__v1__welcome__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor weir__v1__welcome__descriptor =
 {
@@ -4349,7 +5398,7 @@ const ProtobufCMessageDescriptor weir__v1__welcome__descriptor =
   "Weir__V1__Welcome",
   "weir.v1",
   sizeof(Weir__V1__Welcome),
-  3,
+  4,
   weir__v1__welcome__field_descriptors,
   weir__v1__welcome__field_indices_by_name,
   1,  weir__v1__welcome__number_ranges,
@@ -4927,7 +5976,37 @@ const ProtobufCEnumDescriptor weir__v1__dtype__descriptor =
   weir__v1__dtype__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue weir__v1__refusal_code__enum_values_by_number[6] =
+static const ProtobufCEnumValue weir__v1__priority__enum_values_by_number[3] =
+{
+  { "NORMAL", "WEIR__V1__PRIORITY__NORMAL", 0 },
+  { "LOW", "WEIR__V1__PRIORITY__LOW", 1 },
+  { "HIGH", "WEIR__V1__PRIORITY__HIGH", 2 },
+};
+static const ProtobufCIntRange weir__v1__priority__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex weir__v1__priority__enum_values_by_name[3] =
+{
+  { "HIGH", 2 },
+  { "LOW", 1 },
+  { "NORMAL", 0 },
+};
+const ProtobufCEnumDescriptor weir__v1__priority__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "weir.v1.Priority",
+  "Priority",
+  "Weir__V1__Priority",
+  "weir.v1",
+  3,
+  weir__v1__priority__enum_values_by_number,
+  3,
+  weir__v1__priority__enum_values_by_name,
+  1,
+  weir__v1__priority__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue weir__v1__refusal_code__enum_values_by_number[7] =
 {
   { "REFUSAL_UNSPECIFIED", "WEIR__V1__REFUSAL_CODE__REFUSAL_UNSPECIFIED", 0 },
   { "INVALID", "WEIR__V1__REFUSAL_CODE__INVALID", 1 },
@@ -4935,17 +6014,19 @@ static const ProtobufCEnumValue weir__v1__refusal_code__enum_values_by_number[6]
   { "NOT_READY", "WEIR__V1__REFUSAL_CODE__NOT_READY", 3 },
   { "OVERLOADED", "WEIR__V1__REFUSAL_CODE__OVERLOADED", 4 },
   { "UNSUPPORTED_VERSION", "WEIR__V1__REFUSAL_CODE__UNSUPPORTED_VERSION", 5 },
+  { "TOO_LATE", "WEIR__V1__REFUSAL_CODE__TOO_LATE", 6 },
 };
 static const ProtobufCIntRange weir__v1__refusal_code__value_ranges[] = {
-{0, 0},{0, 6}
+{0, 0},{0, 7}
 };
-static const ProtobufCEnumValueIndex weir__v1__refusal_code__enum_values_by_name[6] =
+static const ProtobufCEnumValueIndex weir__v1__refusal_code__enum_values_by_name[7] =
 {
   { "INVALID", 1 },
   { "NOT_FOUND", 2 },
   { "NOT_READY", 3 },
   { "OVERLOADED", 4 },
   { "REFUSAL_UNSPECIFIED", 0 },
+  { "TOO_LATE", 6 },
   { "UNSUPPORTED_VERSION", 5 },
 };
 const ProtobufCEnumDescriptor weir__v1__refusal_code__descriptor =
@@ -4955,15 +6036,15 @@ const ProtobufCEnumDescriptor weir__v1__refusal_code__descriptor =
   "RefusalCode",
   "Weir__V1__RefusalCode",
   "weir.v1",
-  6,
+  7,
   weir__v1__refusal_code__enum_values_by_number,
-  6,
+  7,
   weir__v1__refusal_code__enum_values_by_name,
   1,
   weir__v1__refusal_code__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue weir__v1__job_state__enum_values_by_number[6] =
+static const ProtobufCEnumValue weir__v1__job_state__enum_values_by_number[8] =
 {
   { "JOB_UNSPECIFIED", "WEIR__V1__JOB_STATE__JOB_UNSPECIFIED", 0 },
   { "QUEUED", "WEIR__V1__JOB_STATE__QUEUED", 1 },
@@ -4971,15 +6052,19 @@ static const ProtobufCEnumValue weir__v1__job_state__enum_values_by_number[6] =
   { "DONE", "WEIR__V1__JOB_STATE__DONE", 3 },
   { "FAILED", "WEIR__V1__JOB_STATE__FAILED", 4 },
   { "CANCELLED", "WEIR__V1__JOB_STATE__CANCELLED", 5 },
+  { "HELD", "WEIR__V1__JOB_STATE__HELD", 6 },
+  { "EXPIRED", "WEIR__V1__JOB_STATE__EXPIRED", 7 },
 };
 static const ProtobufCIntRange weir__v1__job_state__value_ranges[] = {
-{0, 0},{0, 6}
+{0, 0},{0, 8}
 };
-static const ProtobufCEnumValueIndex weir__v1__job_state__enum_values_by_name[6] =
+static const ProtobufCEnumValueIndex weir__v1__job_state__enum_values_by_name[8] =
 {
   { "CANCELLED", 5 },
   { "DONE", 3 },
+  { "EXPIRED", 7 },
   { "FAILED", 4 },
+  { "HELD", 6 },
   { "JOB_UNSPECIFIED", 0 },
   { "QUEUED", 1 },
   { "RUNNING", 2 },
@@ -4991,9 +6076,9 @@ const ProtobufCEnumDescriptor weir__v1__job_state__descriptor =
   "JobState",
   "Weir__V1__JobState",
   "weir.v1",
-  6,
+  8,
   weir__v1__job_state__enum_values_by_number,
-  6,
+  8,
   weir__v1__job_state__enum_values_by_name,
   1,
   weir__v1__job_state__value_ranges,

@@ -127,19 +127,36 @@ public struct SampleRun: Hashable, Sendable {
   }
 }
 
+/// Work of a higher class goes before work of a lower one.
+public enum Priority: Hashable, Sendable, Comparable, CaseIterable { case low, normal, high }
+
 public struct Submission: Hashable, Sendable {
   public var pipeline: String
   public var runs: [SampleRun]
   public var options: [StageOptions]
   public var truncated: Bool
   public var key: String
+  /// Empty: the broker's default tenant.
+  public var tenant: String
+  public var priority: Priority
+  /// From its arrival at the broker; `nil`: none.
+  public var deadlineMilliseconds: UInt64?
+  /// The stage after which samples wait to be released; empty: none.
+  public var holdAfter: String
 
-  public init(pipeline: String = "", runs: [SampleRun], options: [StageOptions] = [], truncated: Bool = false, key: String = "") {
+  public init(
+    pipeline: String = "", runs: [SampleRun], options: [StageOptions] = [], truncated: Bool = false, key: String = "",
+    tenant: String = "", priority: Priority = .normal, deadlineMilliseconds: UInt64? = nil, holdAfter: String = ""
+  ) {
     self.pipeline = pipeline
     self.runs = runs
     self.options = options
     self.truncated = truncated
     self.key = key
+    self.tenant = tenant
+    self.priority = priority
+    self.deadlineMilliseconds = deadlineMilliseconds
+    self.holdAfter = holdAfter
   }
 }
 
@@ -156,7 +173,7 @@ public struct Acceptance: Hashable, Sendable {
 }
 
 public struct Refusal: Error, Hashable, Sendable, CustomStringConvertible {
-  public enum Code: Hashable, Sendable { case invalid, notFound, notReady, overloaded, unsupportedVersion }
+  public enum Code: Hashable, Sendable { case invalid, notFound, notReady, overloaded, unsupportedVersion, tooLate }
   public var code: Code
   public var reason: String
   /// `nil`: asking again is of no use.
@@ -172,19 +189,21 @@ public struct Refusal: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 public enum JobState: Hashable, Sendable {
-  case queued, running, done, failed, cancelled
+  case queued, running, done, failed, cancelled, held, expired
 
-  public var isFinal: Bool { self != .queued && self != .running }
+  public var isFinal: Bool { self != .queued && self != .running && self != .held }
 }
 
 public struct StageStatus: Hashable, Sendable {
   public var stage: String
   public var queued, running, done, failed: UInt32
   public var stepsDone, stepsTotal: UInt64
+  /// Samples that wait before this stage to be released.
+  public var held: UInt32
 
   public init(
     stage: String, queued: UInt32 = 0, running: UInt32 = 0, done: UInt32 = 0, failed: UInt32 = 0, stepsDone: UInt64 = 0,
-    stepsTotal: UInt64 = 0
+    stepsTotal: UInt64 = 0, held: UInt32 = 0
   ) {
     self.stage = stage
     self.queued = queued
@@ -193,6 +212,7 @@ public struct StageStatus: Hashable, Sendable {
     self.failed = failed
     self.stepsDone = stepsDone
     self.stepsTotal = stepsTotal
+    self.held = held
   }
 }
 
@@ -232,11 +252,19 @@ public struct JobStatus: Hashable, Sendable {
   public var labels: [String]
   public var options: [StageOptions]
   public var truncated: Bool
+  public var tenant: String
+  public var priority: Priority
+  public var deadlineUnixMilliseconds: UInt64?
+  /// `nil`: samples are not held, or were released.
+  public var holdAfter: String?
+  /// Why it expired.
+  public var reason: String?
 
   public init(
     job: JobID, state: JobState, pipeline: String, digest: [UInt8], samples: UInt32, stages: [StageStatus],
     submittedUnixMilliseconds: UInt64, finishedUnixMilliseconds: UInt64? = nil, details: [SampleStatus] = [], labels: [String] = [],
-    options: [StageOptions] = [], truncated: Bool = false
+    options: [StageOptions] = [], truncated: Bool = false, tenant: String = "default", priority: Priority = .normal,
+    deadlineUnixMilliseconds: UInt64? = nil, holdAfter: String? = nil, reason: String? = nil
   ) {
     self.job = job
     self.state = state
@@ -250,6 +278,11 @@ public struct JobStatus: Hashable, Sendable {
     self.labels = labels
     self.options = options
     self.truncated = truncated
+    self.tenant = tenant
+    self.priority = priority
+    self.deadlineUnixMilliseconds = deadlineUnixMilliseconds
+    self.holdAfter = holdAfter
+    self.reason = reason
   }
 }
 
@@ -259,15 +292,20 @@ public struct FinishedImage: Hashable, Sendable {
   public var seed: UInt64
   public var digest: [UInt8]
   public var numerics: String
+  /// The stage whose output it is.
+  public var stage: String
   public var tensor: WireTensor
 
-  public init(job: JobID, sample: UInt32, label: UInt32, seed: UInt64, digest: [UInt8], numerics: String, tensor: WireTensor) {
+  public init(
+    job: JobID, sample: UInt32, label: UInt32, seed: UInt64, digest: [UInt8], numerics: String, stage: String = "", tensor: WireTensor
+  ) {
     self.job = job
     self.sample = sample
     self.label = label
     self.seed = seed
     self.digest = digest
     self.numerics = numerics
+    self.stage = stage
     self.tensor = tensor
   }
 }
@@ -283,6 +321,57 @@ public struct Cancellation: Hashable, Sendable {
   }
 }
 
+/// What a release did, counted in samples.
+public struct Choice: Hashable, Sendable {
+  public var kept, cancelled: UInt32
+
+  public init(kept: UInt32, cancelled: UInt32) {
+    self.kept = kept
+    self.cancelled = cancelled
+  }
+}
+
+/// One worker's go at one stage of a sample.
+public struct Attempt: Hashable, Sendable {
+  public var sample: UInt32
+  /// Index into the job's stages.
+  public var stage: UInt32
+  /// Counts from 1.
+  public var number: UInt32
+  /// Its name; empty: not known any more.
+  public var worker: String
+  public var numerics: String
+  public var startedUnixMilliseconds: UInt64
+  /// `nil`: it goes on.
+  public var endedUnixMilliseconds: UInt64?
+  /// `running`, `done`, `failed`, or `cancelled`: it was stopped or handed back.
+  public var state: JobState
+  /// Steps that were finished when it began and when it ended.
+  public var firstStep, lastStep: UInt32
+  /// Per sample.
+  public var stepMilliseconds: Double?
+  public var reason: String?
+
+  public init(
+    sample: UInt32, stage: UInt32, number: UInt32, worker: String, numerics: String, startedUnixMilliseconds: UInt64,
+    endedUnixMilliseconds: UInt64? = nil, state: JobState = .running, firstStep: UInt32 = 0, lastStep: UInt32 = 0,
+    stepMilliseconds: Double? = nil, reason: String? = nil
+  ) {
+    self.sample = sample
+    self.stage = stage
+    self.number = number
+    self.worker = worker
+    self.numerics = numerics
+    self.startedUnixMilliseconds = startedUnixMilliseconds
+    self.endedUnixMilliseconds = endedUnixMilliseconds
+    self.state = state
+    self.firstStep = firstStep
+    self.lastStep = lastStep
+    self.stepMilliseconds = stepMilliseconds
+    self.reason = reason
+  }
+}
+
 public struct WorkerStatus: Hashable, Sendable {
   public var name, stage, pipeline: String
   public var digest: [UInt8]
@@ -293,10 +382,12 @@ public struct WorkerStatus: Hashable, Sendable {
   public var silentMilliseconds: UInt32
   public var host: String
   public var pid: UInt32
+  /// Why it gets no work.
+  public var quarantine: String?
 
   public init(
     name: String, stage: String, pipeline: String, digest: [UInt8], numerics: String, slots: UInt32, running: UInt32, finished: UInt64,
-    stepMilliseconds: Double?, silentMilliseconds: UInt32, host: String, pid: UInt32
+    stepMilliseconds: Double?, silentMilliseconds: UInt32, host: String, pid: UInt32, quarantine: String? = nil
   ) {
     self.name = name
     self.stage = stage
@@ -310,6 +401,7 @@ public struct WorkerStatus: Hashable, Sendable {
     self.silentMilliseconds = silentMilliseconds
     self.host = host
     self.pid = pid
+    self.quarantine = quarantine
   }
 }
 
@@ -319,8 +411,17 @@ public enum ClientRequest: Hashable, Sendable {
   /// `nil`: the newest `limit` jobs.
   case status(JobID?, limit: UInt32)
   case watch(JobID)
-  case fetch(JobID, sample: UInt32)
+  /// The output of a stage, or with an empty name the finished image.
+  case fetch(JobID, sample: UInt32, stage: String = "")
   case cancel(JobID)
+  /// Held samples go on; the job's other open samples are cancelled.
+  case release(JobID, keep: [UInt32])
+  /// These samples, or with none named all that failed for good.
+  case retry(JobID, samples: [UInt32])
+  /// The newest `limit` jobs that have samples which failed for good.
+  case dead(limit: UInt32)
+  /// The attempts at samples from this one on.
+  case history(JobID, sample: UInt32)
   case workers
   case locate
 }
@@ -333,6 +434,9 @@ public enum ClientReply: Hashable, Sendable {
   case event(JobStatus)
   case image(FinishedImage)
   case cancelled(Cancellation)
+  case released(Choice)
+  case retried(samples: UInt32)
+  case history([Attempt])
   case workers([WorkerStatus])
   case located(workerPort: UInt32)
 }
@@ -431,7 +535,9 @@ public enum WorkerMessage: Hashable, Sendable {
 }
 
 public enum WorkerCommand: Hashable, Sendable {
-  case welcome(beatMilliseconds: UInt32, deadMilliseconds: UInt32, checkpointMilliseconds: UInt32)
+  /// No more than `checkpointBytesPerSecond` of checkpoints of all tasks together; 0: no limit.
+  case welcome(
+    beatMilliseconds: UInt32, deadMilliseconds: UInt32, checkpointMilliseconds: UInt32, checkpointBytesPerSecond: UInt64 = 0)
   case assign(Assignment)
   case revoke(TaskRef)
   case drain

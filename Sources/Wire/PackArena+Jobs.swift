@@ -14,14 +14,39 @@ extension PackArena {
         message.job = job?.rawValue ?? 0
         message.limit = limit
       }
+    case .dead(let limit):
+      envelope.body_case = WEIR__V1__ENVELOPE__BODY_STATUS
+      envelope.status = try make(weir__v1__status_request__init) { (message) throws(WireError) in
+        message.limit = limit
+        message.dead = 1
+      }
+    case .release(let job, let keep):
+      envelope.body_case = WEIR__V1__ENVELOPE__BODY_RELEASE
+      envelope.release = try make(weir__v1__release__init) { (message) throws(WireError) in
+        message.job = job.rawValue
+        (message.n_keep, message.keep) = array(keep)
+      }
+    case .retry(let job, let samples):
+      envelope.body_case = WEIR__V1__ENVELOPE__BODY_RETRY
+      envelope.retry = try make(weir__v1__retry__init) { (message) throws(WireError) in
+        message.job = job.rawValue
+        (message.n_samples, message.samples) = array(samples)
+      }
+    case .history(let job, let sample):
+      envelope.body_case = WEIR__V1__ENVELOPE__BODY_HISTORY
+      envelope.history = try make(weir__v1__history_request__init) { (message) throws(WireError) in
+        message.job = job.rawValue
+        message.sample = sample
+      }
     case .watch(let job):
       envelope.body_case = WEIR__V1__ENVELOPE__BODY_WATCH
       envelope.watch = try make(weir__v1__watch__init) { (message) throws(WireError) in message.job = job.rawValue }
-    case .fetch(let job, let sample):
+    case .fetch(let job, let sample, let stage):
       envelope.body_case = WEIR__V1__ENVELOPE__BODY_FETCH
       envelope.fetch = try make(weir__v1__fetch__init) { (message) throws(WireError) in
         message.job = job.rawValue
         message.sample = sample
+        message.stage = try name(stage, "a stage's name")
       }
     case .cancel(let job):
       envelope.body_case = WEIR__V1__ENVELOPE__BODY_CANCEL
@@ -68,6 +93,7 @@ extension PackArena {
         message.seed = image.seed
         message.digest = bytes(image.digest)
         message.numerics = try name(image.numerics, "an image's numerics class")
+        message.stage = try name(image.stage, "a stage's name")
       }
     case .cancelled(let cancellation):
       envelope.body_case = WEIR__V1__ENVELOPE__BODY_CANCELLED
@@ -75,6 +101,20 @@ extension PackArena {
         message.queued = cancellation.queued
         message.stopped = cancellation.stopped
         message.too_late = cancellation.tooLate
+      }
+    case .released(let choice):
+      envelope.body_case = WEIR__V1__ENVELOPE__BODY_RELEASED
+      envelope.released = try make(weir__v1__released__init) { (message) throws(WireError) in
+        message.kept = choice.kept
+        message.cancelled = choice.cancelled
+      }
+    case .retried(let samples):
+      envelope.body_case = WEIR__V1__ENVELOPE__BODY_RETRIED
+      envelope.retried = try make(weir__v1__retried__init) { (message) throws(WireError) in message.samples = samples }
+    case .history(let attempts):
+      envelope.body_case = WEIR__V1__ENVELOPE__BODY_HISTORY_LIST
+      envelope.history_list = try make(weir__v1__history__init) { (message) throws(WireError) in
+        (message.n_attempts, message.attempts) = try array(attempts, attempt)
       }
     case .workers(let workers):
       envelope.body_case = WEIR__V1__ENVELOPE__BODY_WORKER_LIST
@@ -100,6 +140,10 @@ extension PackArena {
       (message.n_options, message.options) = try array(submission.options, stageOptions)
       message.truncated = submission.truncated ? 1 : 0
       message.key = try name(submission.key, "the idempotency key")
+      message.tenant = try name(submission.tenant, "the tenant")
+      message.priority = submission.priority.packed
+      message.deadline_ms = submission.deadlineMilliseconds ?? 0
+      message.hold_after = try name(submission.holdAfter, "a stage's name")
     }
   }
 
@@ -135,6 +179,7 @@ extension PackArena {
           message.failed = stage.failed
           message.steps_done = stage.stepsDone
           message.steps_total = stage.stepsTotal
+          message.held = stage.held
         }
       }
       message.submitted_unix_ms = job.submittedUnixMilliseconds
@@ -154,6 +199,28 @@ extension PackArena {
       (message.n_labels, message.labels) = try array(job.labels) { (label) throws(WireError) in try name(label, "a label") }
       (message.n_options, message.options) = try array(job.options, stageOptions)
       message.truncated = job.truncated ? 1 : 0
+      message.tenant = try name(job.tenant, "the tenant")
+      message.priority = job.priority.packed
+      message.deadline_unix_ms = job.deadlineUnixMilliseconds ?? 0
+      message.hold_after = try name(job.holdAfter ?? "", "a stage's name")
+      message.reason = text(job.reason ?? "", limit: WireLimits.nameBytes)
+    }
+  }
+
+  private func attempt(_ attempt: Attempt) throws(WireError) -> UnsafeMutablePointer<Weir__V1__Attempt> {
+    try make(weir__v1__attempt__init) { (message) throws(WireError) in
+      message.sample = attempt.sample
+      message.stage = attempt.stage
+      message.attempt = attempt.number
+      message.worker = try name(attempt.worker, "a worker's name")
+      message.numerics = try name(attempt.numerics, "a worker's numerics class")
+      message.started_unix_ms = attempt.startedUnixMilliseconds
+      message.ended_unix_ms = attempt.endedUnixMilliseconds ?? 0
+      message.state = attempt.state.packed
+      message.first_step = attempt.firstStep
+      message.last_step = attempt.lastStep
+      message.step_ms = attempt.stepMilliseconds ?? 0
+      message.reason = text(attempt.reason ?? "", limit: WireLimits.nameBytes)
     }
   }
 
@@ -171,6 +238,7 @@ extension PackArena {
       message.silent_ms = worker.silentMilliseconds
       message.host = try name(worker.host, "a worker's host")
       message.pid = worker.pid
+      message.quarantine = text(worker.quarantine ?? "", limit: WireLimits.nameBytes)
     }
   }
 }
@@ -183,6 +251,17 @@ extension Refusal.Code {
     case .notReady: WEIR__V1__REFUSAL_CODE__NOT_READY
     case .overloaded: WEIR__V1__REFUSAL_CODE__OVERLOADED
     case .unsupportedVersion: WEIR__V1__REFUSAL_CODE__UNSUPPORTED_VERSION
+    case .tooLate: WEIR__V1__REFUSAL_CODE__TOO_LATE
+    }
+  }
+}
+
+extension Priority {
+  fileprivate var packed: Weir__V1__Priority {
+    switch self {
+    case .low: WEIR__V1__PRIORITY__LOW
+    case .normal: WEIR__V1__PRIORITY__NORMAL
+    case .high: WEIR__V1__PRIORITY__HIGH
     }
   }
 }
@@ -195,6 +274,8 @@ extension JobState {
     case .done: WEIR__V1__JOB_STATE__DONE
     case .failed: WEIR__V1__JOB_STATE__FAILED
     case .cancelled: WEIR__V1__JOB_STATE__CANCELLED
+    case .held: WEIR__V1__JOB_STATE__HELD
+    case .expired: WEIR__V1__JOB_STATE__EXPIRED
     }
   }
 }

@@ -47,12 +47,13 @@ extension PackArena {
 
   func pack(_ command: WorkerCommand, in envelope: inout Weir__V1__Envelope) throws(WireError) {
     switch command {
-    case .welcome(let beatMilliseconds, let deadMilliseconds, let checkpointMilliseconds):
+    case .welcome(let beatMilliseconds, let deadMilliseconds, let checkpointMilliseconds, let checkpointBytesPerSecond):
       envelope.body_case = WEIR__V1__ENVELOPE__BODY_WELCOME
       envelope.welcome = try make(weir__v1__welcome__init) { (message) throws(WireError) in
         message.beat_ms = beatMilliseconds
         message.dead_ms = deadMilliseconds
         message.checkpoint_ms = checkpointMilliseconds
+        message.checkpoint_bytes_per_s = checkpointBytesPerSecond
       }
     case .assign(let assignment):
       envelope.body_case = WEIR__V1__ENVELOPE__BODY_ASSIGN

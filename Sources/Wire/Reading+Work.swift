@@ -52,7 +52,8 @@ extension WorkerCommand {
     case WEIR__V1__ENVELOPE__BODY_WELCOME:
       let message = try Reading.required(envelope.welcome, "welcome")
       self = .welcome(
-        beatMilliseconds: message.beat_ms, deadMilliseconds: message.dead_ms, checkpointMilliseconds: message.checkpoint_ms)
+        beatMilliseconds: message.beat_ms, deadMilliseconds: message.dead_ms, checkpointMilliseconds: message.checkpoint_ms,
+        checkpointBytesPerSecond: message.checkpoint_bytes_per_s)
     case WEIR__V1__ENVELOPE__BODY_ASSIGN:
       self = .assign(try Assignment(try Reading.required(envelope.assign, "assign"), tensors))
     case WEIR__V1__ENVELOPE__BODY_REVOKE:

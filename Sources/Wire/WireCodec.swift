@@ -184,6 +184,7 @@ extension ClientReply {
     case .jobs(let jobs): (jobs.count, jobs.map(\.details.count).max() ?? 0)
     case .event(let job): (0, job.details.count)
     case .workers(let workers): (workers.count, 0)
+    case .history(let attempts): (attempts.count, 0)
     default: (0, 0)
     }
   }
@@ -198,6 +199,7 @@ extension ClientReply {
     case .jobs(let jobs): return .jobs(jobs.prefix(items).map(cut))
     case .event(let job): return .event(cut(job))
     case .workers(let workers): return .workers(Array(workers.prefix(items)))
+    case .history(let attempts): return .history(Array(attempts.prefix(items)))
     default: return self
     }
   }

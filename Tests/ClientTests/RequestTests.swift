@@ -26,7 +26,7 @@ import ZeroMQ
         case .status(nil, let limit):
           #expect(limit == 5)
           try await broker.answer(received, .jobs([status(job, .done), status(JobID(rawValue: 6))]))
-        case .fetch(let job, let sample): try await broker.answer(received, .image(try image(job, sample)))
+        case .fetch(let job, let sample, _): try await broker.answer(received, .image(try image(job, sample)))
         case .cancel: try await broker.answer(received, .cancelled(Cancellation(queued: 1, stopped: 2, tooLate: 3)))
         case .workers: try await broker.answer(received, .workers([worker]))
         case .watch, .locate: Issue.record("not asked for: \(received.request)")
@@ -95,7 +95,7 @@ import ZeroMQ
     var requests: [ScriptedBroker.Received] = []
     for _ in 0..<3 { requests.append(await broker.next()) }
     for received in requests.reversed() {
-      guard case .fetch(let job, let sample) = received.request else { continue }
+      guard case .fetch(let job, let sample, _) = received.request else { continue }
       try await broker.answer(received, .image(try image(job, sample)))
     }
     #expect(try await [a.sample, b.sample, c.sample] == [0, 1, 2])

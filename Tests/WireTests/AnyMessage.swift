@@ -48,13 +48,16 @@ enum AnyMessage: Hashable {
     let job = JobID(rawValue: random.number(from: 1))
     let requests: [ClientRequest] = [
       .submit(submission(&random)), .status(nil, limit: random.number(from: 1)), .status(job, limit: random.number()), .watch(job),
-      .fetch(job, sample: random.number()), .cancel(job), .workers, .locate,
+      .fetch(job, sample: random.number(), stage: name(&random)), .cancel(job), .workers, .locate,
+      .release(job, keep: random.list(upTo: 5) { $0.number() }), .retry(job, samples: random.list(upTo: 5) { $0.number() }),
+      .dead(limit: random.number(from: 1)), .history(job, sample: random.number()),
     ]
     let replies: [ClientReply] = [
       .accepted(Acceptance(job: job, duplicate: random.flag(), samples: random.number())), .refused(refusal(&random)),
       .jobs(random.list(upTo: 5, jobStatus)), .event(jobStatus(&random)), .image(image(&random)),
       .cancelled(Cancellation(queued: random.number(), stopped: random.number(), tooLate: random.number())),
-      .workers(random.list(upTo: 5, workerStatus)), .located(workerPort: random.number()),
+      .released(Choice(kept: random.number(), cancelled: random.number())), .retried(samples: random.number()),
+      .history(random.list(upTo: 5, attempt)), .workers(random.list(upTo: 5, workerStatus)), .located(workerPort: random.number()),
     ]
     let workers: [WorkerMessage] = [
       .hello(hello(&random)), .progress(taskProgress(&random), stepMilliseconds: real(&random)),
@@ -66,7 +69,9 @@ enum AnyMessage: Hashable {
       .goodbye(reason: name(&random)),
     ]
     let commands: [WorkerCommand] = [
-      .welcome(beatMilliseconds: random.number(), deadMilliseconds: random.number(), checkpointMilliseconds: random.number()),
+      .welcome(
+        beatMilliseconds: random.number(), deadMilliseconds: random.number(), checkpointMilliseconds: random.number(),
+        checkpointBytesPerSecond: random.number()),
       .assign(assignment(&random)), .revoke(taskRef(&random)), .drain, .beat, .disconnect(reason: name(&random)),
       .settled(taskRef(&random)),
     ]
@@ -121,16 +126,17 @@ enum AnyMessage: Hashable {
     Submission(
       pipeline: name(&random),
       runs: random.list(upTo: 5) { SampleRun(label: name(&$0), seed: $0.number(), count: $0.number()) },
-      options: random.list(upTo: 3, stageOptions), truncated: random.flag(), key: name(&random))
+      options: random.list(upTo: 3, stageOptions), truncated: random.flag(), key: name(&random), tenant: name(&random),
+      priority: Priority.allCases[random.below(3)], deadlineMilliseconds: random.maybe { $0.number(from: 1) }, holdAfter: name(&random))
   }
 
   private static func refusal(_ random: inout SplitMix64) -> Refusal {
-    let codes: [Refusal.Code] = [.invalid, .notFound, .notReady, .overloaded, .unsupportedVersion]
-    return Refusal(codes[random.below(5)], name(&random), retryAfterMilliseconds: random.maybe { $0.number(from: 1) })
+    let codes: [Refusal.Code] = [.invalid, .notFound, .notReady, .overloaded, .unsupportedVersion, .tooLate]
+    return Refusal(codes[random.below(6)], name(&random), retryAfterMilliseconds: random.maybe { $0.number(from: 1) })
   }
 
   private static func jobState(_ random: inout SplitMix64) -> JobState {
-    [.queued, .running, .done, .failed, .cancelled][random.below(5)]
+    [.queued, .running, .done, .failed, .cancelled, .held, .expired][random.below(7)]
   }
 
   static func sampleStatus(_ random: inout SplitMix64) -> SampleStatus {
@@ -146,24 +152,33 @@ enum AnyMessage: Hashable {
       stages: random.list(upTo: 3) {
         StageStatus(
           stage: name(&$0), queued: $0.number(), running: $0.number(), done: $0.number(), failed: $0.number(),
-          stepsDone: $0.number(), stepsTotal: $0.number())
+          stepsDone: $0.number(), stepsTotal: $0.number(), held: $0.number())
       },
       submittedUnixMilliseconds: random.number(), finishedUnixMilliseconds: random.maybe { $0.number(from: 1) },
       details: random.list(upTo: 4, sampleStatus), labels: random.list(upTo: 4, name), options: random.list(upTo: 3, stageOptions),
-      truncated: random.flag())
+      truncated: random.flag(), tenant: name(&random), priority: Priority.allCases[random.below(3)],
+      deadlineUnixMilliseconds: random.maybe { $0.number(from: 1) }, holdAfter: random.maybe(someName), reason: random.maybe(someName))
+  }
+
+  private static func attempt(_ random: inout SplitMix64) -> Attempt {
+    Attempt(
+      sample: random.number(), stage: random.number(), number: random.number(), worker: name(&random), numerics: name(&random),
+      startedUnixMilliseconds: random.number(), endedUnixMilliseconds: random.maybe { $0.number(from: 1) }, state: jobState(&random),
+      firstStep: random.number(), lastStep: random.number(), stepMilliseconds: random.maybe { _ in 2.5 },
+      reason: random.maybe(someName))
   }
 
   private static func image(_ random: inout SplitMix64) -> FinishedImage {
     FinishedImage(
       job: JobID(rawValue: random.number()), sample: random.number(), label: random.number(), seed: random.number(),
-      digest: random.bytes(32), numerics: name(&random), tensor: tensor(&random, "x0"))
+      digest: random.bytes(32), numerics: name(&random), stage: name(&random), tensor: tensor(&random, "x0"))
   }
 
   static func workerStatus(_ random: inout SplitMix64) -> WorkerStatus {
     WorkerStatus(
       name: name(&random), stage: name(&random), pipeline: name(&random), digest: random.bytes(32), numerics: name(&random),
       slots: random.number(), running: random.number(), finished: random.number(), stepMilliseconds: random.maybe { _ in 12.5 },
-      silentMilliseconds: random.number(), host: name(&random), pid: random.number())
+      silentMilliseconds: random.number(), host: name(&random), pid: random.number(), quarantine: random.maybe(someName))
   }
 
   private static func hello(_ random: inout SplitMix64) -> WorkerHello {

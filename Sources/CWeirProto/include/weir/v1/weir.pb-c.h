@@ -35,6 +35,13 @@ typedef struct Weir__V1__Fetch Weir__V1__Fetch;
 typedef struct Weir__V1__Image Weir__V1__Image;
 typedef struct Weir__V1__Cancel Weir__V1__Cancel;
 typedef struct Weir__V1__Cancelled Weir__V1__Cancelled;
+typedef struct Weir__V1__Release Weir__V1__Release;
+typedef struct Weir__V1__Released Weir__V1__Released;
+typedef struct Weir__V1__Retry Weir__V1__Retry;
+typedef struct Weir__V1__Retried Weir__V1__Retried;
+typedef struct Weir__V1__HistoryRequest Weir__V1__HistoryRequest;
+typedef struct Weir__V1__Attempt Weir__V1__Attempt;
+typedef struct Weir__V1__History Weir__V1__History;
 typedef struct Weir__V1__WorkersRequest Weir__V1__WorkersRequest;
 typedef struct Weir__V1__WorkerStatus Weir__V1__WorkerStatus;
 typedef struct Weir__V1__WorkerList Weir__V1__WorkerList;
@@ -68,6 +75,12 @@ typedef enum _Weir__V1__DType {
   WEIR__V1__DTYPE__U8 = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WEIR__V1__DTYPE)
 } Weir__V1__DType;
+typedef enum _Weir__V1__Priority {
+  WEIR__V1__PRIORITY__NORMAL = 0,
+  WEIR__V1__PRIORITY__LOW = 1,
+  WEIR__V1__PRIORITY__HIGH = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WEIR__V1__PRIORITY)
+} Weir__V1__Priority;
 typedef enum _Weir__V1__RefusalCode {
   WEIR__V1__REFUSAL_CODE__REFUSAL_UNSPECIFIED = 0,
   /*
@@ -86,7 +99,11 @@ typedef enum _Weir__V1__RefusalCode {
    * at a limit
    */
   WEIR__V1__REFUSAL_CODE__OVERLOADED = 4,
-  WEIR__V1__REFUSAL_CODE__UNSUPPORTED_VERSION = 5
+  WEIR__V1__REFUSAL_CODE__UNSUPPORTED_VERSION = 5,
+  /*
+   * the job would not be done by its deadline
+   */
+  WEIR__V1__REFUSAL_CODE__TOO_LATE = 6
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WEIR__V1__REFUSAL_CODE)
 } Weir__V1__RefusalCode;
 typedef enum _Weir__V1__JobState {
@@ -101,7 +118,15 @@ typedef enum _Weir__V1__JobState {
    * at least one sample failed for good; the others are finished
    */
   WEIR__V1__JOB_STATE__FAILED = 4,
-  WEIR__V1__JOB_STATE__CANCELLED = 5
+  WEIR__V1__JOB_STATE__CANCELLED = 5,
+  /*
+   * every open sample waits after the stage it was to be held after
+   */
+  WEIR__V1__JOB_STATE__HELD = 6,
+  /*
+   * its deadline could not be met; what was finished can be fetched
+   */
+  WEIR__V1__JOB_STATE__EXPIRED = 7
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WEIR__V1__JOB_STATE)
 } Weir__V1__JobState;
 
@@ -139,6 +164,9 @@ typedef enum {
   WEIR__V1__ENVELOPE__BODY_CANCEL = 14,
   WEIR__V1__ENVELOPE__BODY_WORKERS = 15,
   WEIR__V1__ENVELOPE__BODY_LOCATE = 16,
+  WEIR__V1__ENVELOPE__BODY_RELEASE = 17,
+  WEIR__V1__ENVELOPE__BODY_RETRY = 18,
+  WEIR__V1__ENVELOPE__BODY_HISTORY = 19,
   WEIR__V1__ENVELOPE__BODY_ACCEPTED = 30,
   WEIR__V1__ENVELOPE__BODY_REFUSED = 31,
   WEIR__V1__ENVELOPE__BODY_JOBS = 32,
@@ -147,6 +175,9 @@ typedef enum {
   WEIR__V1__ENVELOPE__BODY_CANCELLED = 35,
   WEIR__V1__ENVELOPE__BODY_WORKER_LIST = 36,
   WEIR__V1__ENVELOPE__BODY_LOCATED = 37,
+  WEIR__V1__ENVELOPE__BODY_RELEASED = 38,
+  WEIR__V1__ENVELOPE__BODY_RETRIED = 39,
+  WEIR__V1__ENVELOPE__BODY_HISTORY_LIST = 40,
   WEIR__V1__ENVELOPE__BODY_HELLO = 50,
   WEIR__V1__ENVELOPE__BODY_PROGRESS = 51,
   WEIR__V1__ENVELOPE__BODY_CHECKPOINT = 52,
@@ -193,6 +224,9 @@ struct  Weir__V1__Envelope
     Weir__V1__Cancel *cancel;
     Weir__V1__WorkersRequest *workers;
     Weir__V1__Locate *locate;
+    Weir__V1__Release *release;
+    Weir__V1__Retry *retry;
+    Weir__V1__HistoryRequest *history;
     /*
      * broker → client
      */
@@ -207,6 +241,9 @@ struct  Weir__V1__Envelope
     Weir__V1__Cancelled *cancelled;
     Weir__V1__WorkerList *worker_list;
     Weir__V1__Located *located;
+    Weir__V1__Released *released;
+    Weir__V1__Retried *retried;
+    Weir__V1__History *history_list;
     /*
      * worker → broker
      */
@@ -375,13 +412,29 @@ struct  Weir__V1__Submit
    */
   protobuf_c_boolean truncated;
   /*
-   * idempotency key: the same key is the same job; empty: none
+   * idempotency key: the same key is the same job; empty: none. With other contents it is refused
    */
   char *key;
+  /*
+   * who asks: tenants share the fleet by their weights; empty: "default"
+   */
+  char *tenant;
+  /*
+   * work of a higher class goes first, whoever asks
+   */
+  Weir__V1__Priority priority;
+  /*
+   * from now; a job that will not be done by then is refused, or stopped; 0: none
+   */
+  uint64_t deadline_ms;
+  /*
+   * samples wait after this stage until they are released; empty: none does
+   */
+  char *hold_after;
 };
 #define WEIR__V1__SUBMIT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__submit__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, WEIR__V1__PRIORITY__NORMAL, 0, (char *)protobuf_c_empty_string }
 
 
 struct  Weir__V1__Accepted
@@ -428,10 +481,14 @@ struct  Weir__V1__StatusRequest
    * of that list; 0: 100
    */
   uint32_t limit;
+  /*
+   * of all jobs, those that have samples which failed for good, with these as their details
+   */
+  protobuf_c_boolean dead;
 };
 #define WEIR__V1__STATUS_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__status_request__descriptor) \
-    , 0, 0 }
+    , 0, 0, 0 }
 
 
 /*
@@ -450,10 +507,14 @@ struct  Weir__V1__StageStatus
    */
   uint64_t steps_done;
   uint64_t steps_total;
+  /*
+   * wait before this stage to be released
+   */
+  uint32_t held;
 };
 #define WEIR__V1__STAGE_STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__stage_status__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0 }
 
 
 struct  Weir__V1__SampleStatus
@@ -512,10 +573,24 @@ struct  Weir__V1__JobStatus
   size_t n_options;
   Weir__V1__StageOptions **options;
   protobuf_c_boolean truncated;
+  char *tenant;
+  Weir__V1__Priority priority;
+  /*
+   * 0: none
+   */
+  uint64_t deadline_unix_ms;
+  /*
+   * empty: samples are not held, or were released
+   */
+  char *hold_after;
+  /*
+   * why it expired
+   */
+  char *reason;
 };
 #define WEIR__V1__JOB_STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__job_status__descriptor) \
-    , 0, WEIR__V1__JOB_STATE__JOB_UNSPECIFIED, (char *)protobuf_c_empty_string, {0,NULL}, 0, 0,NULL, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0 }
+    , 0, WEIR__V1__JOB_STATE__JOB_UNSPECIFIED, (char *)protobuf_c_empty_string, {0,NULL}, 0, 0,NULL, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0, (char *)protobuf_c_empty_string, WEIR__V1__PRIORITY__NORMAL, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
 /*
@@ -566,10 +641,14 @@ struct  Weir__V1__Fetch
   ProtobufCMessage base;
   uint64_t job;
   uint32_t sample;
+  /*
+   * its output of this stage, while it has not passed the next; empty: the finished image
+   */
+  char *stage;
 };
 #define WEIR__V1__FETCH__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__fetch__descriptor) \
-    , 0, 0 }
+    , 0, 0, (char *)protobuf_c_empty_string }
 
 
 struct  Weir__V1__Image
@@ -587,10 +666,14 @@ struct  Weir__V1__Image
    * numerics class it was computed in
    */
   char *numerics;
+  /*
+   * whose output it is
+   */
+  char *stage;
 };
 #define WEIR__V1__IMAGE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__image__descriptor) \
-    , 0, 0, 0, 0, {0,NULL}, (char *)protobuf_c_empty_string }
+    , 0, 0, 0, 0, {0,NULL}, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
 struct  Weir__V1__Cancel
@@ -627,6 +710,136 @@ struct  Weir__V1__Cancelled
     , 0, 0, 0 }
 
 
+/*
+ * Held samples go on, or will not stop at the hold; all other open samples of the job are cancelled.
+ */
+struct  Weir__V1__Release
+{
+  ProtobufCMessage base;
+  uint64_t job;
+  size_t n_keep;
+  uint32_t *keep;
+};
+#define WEIR__V1__RELEASE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&weir__v1__release__descriptor) \
+    , 0, 0,NULL }
+
+
+struct  Weir__V1__Released
+{
+  ProtobufCMessage base;
+  uint32_t kept;
+  uint32_t cancelled;
+};
+#define WEIR__V1__RELEASED__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&weir__v1__released__descriptor) \
+    , 0, 0 }
+
+
+/*
+ * Samples that failed for good are tried again, from the stage they failed in.
+ */
+struct  Weir__V1__Retry
+{
+  ProtobufCMessage base;
+  uint64_t job;
+  /*
+   * empty: all that failed
+   */
+  size_t n_samples;
+  uint32_t *samples;
+};
+#define WEIR__V1__RETRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&weir__v1__retry__descriptor) \
+    , 0, 0,NULL }
+
+
+struct  Weir__V1__Retried
+{
+  ProtobufCMessage base;
+  uint32_t samples;
+};
+#define WEIR__V1__RETRIED__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&weir__v1__retried__descriptor) \
+    , 0 }
+
+
+/*
+ * Who worked on a job, and when. The last attempts of each stage of a sample are kept.
+ */
+struct  Weir__V1__HistoryRequest
+{
+  ProtobufCMessage base;
+  uint64_t job;
+  /*
+   * begin with this one
+   */
+  uint32_t sample;
+};
+#define WEIR__V1__HISTORY_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&weir__v1__history_request__descriptor) \
+    , 0, 0 }
+
+
+struct  Weir__V1__Attempt
+{
+  ProtobufCMessage base;
+  uint32_t sample;
+  /*
+   * index into the job's stages
+   */
+  uint32_t stage;
+  uint32_t attempt;
+  /*
+   * its name; empty: not known any more
+   */
+  char *worker;
+  char *numerics;
+  uint64_t started_unix_ms;
+  /*
+   * 0: it goes on
+   */
+  uint64_t ended_unix_ms;
+  /*
+   * RUNNING, DONE, FAILED, or CANCELLED: it was stopped or handed back
+   */
+  Weir__V1__JobState state;
+  /*
+   * steps that were finished when it began, …
+   */
+  uint32_t first_step;
+  /*
+   * … and at its end
+   */
+  uint32_t last_step;
+  /*
+   * per sample; 0: not known
+   */
+  double step_ms;
+  /*
+   * of a failure
+   */
+  char *reason;
+};
+#define WEIR__V1__ATTEMPT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&weir__v1__attempt__descriptor) \
+    , 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, WEIR__V1__JOB_STATE__JOB_UNSPECIFIED, 0, 0, 0, (char *)protobuf_c_empty_string }
+
+
+/*
+ * By sample, stage and attempt. A list that does not fit is cut at its end: ask for the rest.
+ */
+struct  Weir__V1__History
+{
+  ProtobufCMessage base;
+  size_t n_attempts;
+  Weir__V1__Attempt **attempts;
+};
+#define WEIR__V1__HISTORY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&weir__v1__history__descriptor) \
+    , 0,NULL }
+
+
 struct  Weir__V1__WorkersRequest
 {
   ProtobufCMessage base;
@@ -660,10 +873,14 @@ struct  Weir__V1__WorkerStatus
   uint32_t silent_ms;
   char *host;
   uint32_t pid;
+  /*
+   * why it gets no work; empty: it does
+   */
+  char *quarantine;
 };
 #define WEIR__V1__WORKER_STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__worker_status__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, {0,NULL}, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, {0,NULL}, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string }
 
 
 struct  Weir__V1__WorkerList
@@ -785,10 +1002,14 @@ struct  Weir__V1__Welcome
    * send a task's state this often; 0: never
    */
   uint32_t checkpoint_ms;
+  /*
+   * and less often if all tasks' states together would be more than this; 0: no limit
+   */
+  uint64_t checkpoint_bytes_per_s;
 };
 #define WEIR__V1__WELCOME__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__welcome__descriptor) \
-    , 0, 0, 0 }
+    , 0, 0, 0, 0 }
 
 
 struct  Weir__V1__Assign
@@ -1326,6 +1547,139 @@ Weir__V1__Cancelled *
 void   weir__v1__cancelled__free_unpacked
                      (Weir__V1__Cancelled *message,
                       ProtobufCAllocator *allocator);
+/* Weir__V1__Release methods */
+void   weir__v1__release__init
+                     (Weir__V1__Release         *message);
+size_t weir__v1__release__get_packed_size
+                     (const Weir__V1__Release   *message);
+size_t weir__v1__release__pack
+                     (const Weir__V1__Release   *message,
+                      uint8_t             *out);
+size_t weir__v1__release__pack_to_buffer
+                     (const Weir__V1__Release   *message,
+                      ProtobufCBuffer     *buffer);
+Weir__V1__Release *
+       weir__v1__release__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   weir__v1__release__free_unpacked
+                     (Weir__V1__Release *message,
+                      ProtobufCAllocator *allocator);
+/* Weir__V1__Released methods */
+void   weir__v1__released__init
+                     (Weir__V1__Released         *message);
+size_t weir__v1__released__get_packed_size
+                     (const Weir__V1__Released   *message);
+size_t weir__v1__released__pack
+                     (const Weir__V1__Released   *message,
+                      uint8_t             *out);
+size_t weir__v1__released__pack_to_buffer
+                     (const Weir__V1__Released   *message,
+                      ProtobufCBuffer     *buffer);
+Weir__V1__Released *
+       weir__v1__released__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   weir__v1__released__free_unpacked
+                     (Weir__V1__Released *message,
+                      ProtobufCAllocator *allocator);
+/* Weir__V1__Retry methods */
+void   weir__v1__retry__init
+                     (Weir__V1__Retry         *message);
+size_t weir__v1__retry__get_packed_size
+                     (const Weir__V1__Retry   *message);
+size_t weir__v1__retry__pack
+                     (const Weir__V1__Retry   *message,
+                      uint8_t             *out);
+size_t weir__v1__retry__pack_to_buffer
+                     (const Weir__V1__Retry   *message,
+                      ProtobufCBuffer     *buffer);
+Weir__V1__Retry *
+       weir__v1__retry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   weir__v1__retry__free_unpacked
+                     (Weir__V1__Retry *message,
+                      ProtobufCAllocator *allocator);
+/* Weir__V1__Retried methods */
+void   weir__v1__retried__init
+                     (Weir__V1__Retried         *message);
+size_t weir__v1__retried__get_packed_size
+                     (const Weir__V1__Retried   *message);
+size_t weir__v1__retried__pack
+                     (const Weir__V1__Retried   *message,
+                      uint8_t             *out);
+size_t weir__v1__retried__pack_to_buffer
+                     (const Weir__V1__Retried   *message,
+                      ProtobufCBuffer     *buffer);
+Weir__V1__Retried *
+       weir__v1__retried__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   weir__v1__retried__free_unpacked
+                     (Weir__V1__Retried *message,
+                      ProtobufCAllocator *allocator);
+/* Weir__V1__HistoryRequest methods */
+void   weir__v1__history_request__init
+                     (Weir__V1__HistoryRequest         *message);
+size_t weir__v1__history_request__get_packed_size
+                     (const Weir__V1__HistoryRequest   *message);
+size_t weir__v1__history_request__pack
+                     (const Weir__V1__HistoryRequest   *message,
+                      uint8_t             *out);
+size_t weir__v1__history_request__pack_to_buffer
+                     (const Weir__V1__HistoryRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Weir__V1__HistoryRequest *
+       weir__v1__history_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   weir__v1__history_request__free_unpacked
+                     (Weir__V1__HistoryRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Weir__V1__Attempt methods */
+void   weir__v1__attempt__init
+                     (Weir__V1__Attempt         *message);
+size_t weir__v1__attempt__get_packed_size
+                     (const Weir__V1__Attempt   *message);
+size_t weir__v1__attempt__pack
+                     (const Weir__V1__Attempt   *message,
+                      uint8_t             *out);
+size_t weir__v1__attempt__pack_to_buffer
+                     (const Weir__V1__Attempt   *message,
+                      ProtobufCBuffer     *buffer);
+Weir__V1__Attempt *
+       weir__v1__attempt__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   weir__v1__attempt__free_unpacked
+                     (Weir__V1__Attempt *message,
+                      ProtobufCAllocator *allocator);
+/* Weir__V1__History methods */
+void   weir__v1__history__init
+                     (Weir__V1__History         *message);
+size_t weir__v1__history__get_packed_size
+                     (const Weir__V1__History   *message);
+size_t weir__v1__history__pack
+                     (const Weir__V1__History   *message,
+                      uint8_t             *out);
+size_t weir__v1__history__pack_to_buffer
+                     (const Weir__V1__History   *message,
+                      ProtobufCBuffer     *buffer);
+Weir__V1__History *
+       weir__v1__history__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   weir__v1__history__free_unpacked
+                     (Weir__V1__History *message,
+                      ProtobufCAllocator *allocator);
 /* Weir__V1__WorkersRequest methods */
 void   weir__v1__workers_request__init
                      (Weir__V1__WorkersRequest         *message);
@@ -1768,6 +2122,27 @@ typedef void (*Weir__V1__Cancel_Closure)
 typedef void (*Weir__V1__Cancelled_Closure)
                  (const Weir__V1__Cancelled *message,
                   void *closure_data);
+typedef void (*Weir__V1__Release_Closure)
+                 (const Weir__V1__Release *message,
+                  void *closure_data);
+typedef void (*Weir__V1__Released_Closure)
+                 (const Weir__V1__Released *message,
+                  void *closure_data);
+typedef void (*Weir__V1__Retry_Closure)
+                 (const Weir__V1__Retry *message,
+                  void *closure_data);
+typedef void (*Weir__V1__Retried_Closure)
+                 (const Weir__V1__Retried *message,
+                  void *closure_data);
+typedef void (*Weir__V1__HistoryRequest_Closure)
+                 (const Weir__V1__HistoryRequest *message,
+                  void *closure_data);
+typedef void (*Weir__V1__Attempt_Closure)
+                 (const Weir__V1__Attempt *message,
+                  void *closure_data);
+typedef void (*Weir__V1__History_Closure)
+                 (const Weir__V1__History *message,
+                  void *closure_data);
 typedef void (*Weir__V1__WorkersRequest_Closure)
                  (const Weir__V1__WorkersRequest *message,
                   void *closure_data);
@@ -1835,6 +2210,7 @@ typedef void (*Weir__V1__Settled_Closure)
 /* --- descriptors --- */
 
 extern const ProtobufCEnumDescriptor    weir__v1__dtype__descriptor;
+extern const ProtobufCEnumDescriptor    weir__v1__priority__descriptor;
 extern const ProtobufCEnumDescriptor    weir__v1__refusal_code__descriptor;
 extern const ProtobufCEnumDescriptor    weir__v1__job_state__descriptor;
 extern const ProtobufCMessageDescriptor weir__v1__tensor__descriptor;
@@ -1857,6 +2233,13 @@ extern const ProtobufCMessageDescriptor weir__v1__fetch__descriptor;
 extern const ProtobufCMessageDescriptor weir__v1__image__descriptor;
 extern const ProtobufCMessageDescriptor weir__v1__cancel__descriptor;
 extern const ProtobufCMessageDescriptor weir__v1__cancelled__descriptor;
+extern const ProtobufCMessageDescriptor weir__v1__release__descriptor;
+extern const ProtobufCMessageDescriptor weir__v1__released__descriptor;
+extern const ProtobufCMessageDescriptor weir__v1__retry__descriptor;
+extern const ProtobufCMessageDescriptor weir__v1__retried__descriptor;
+extern const ProtobufCMessageDescriptor weir__v1__history_request__descriptor;
+extern const ProtobufCMessageDescriptor weir__v1__attempt__descriptor;
+extern const ProtobufCMessageDescriptor weir__v1__history__descriptor;
 extern const ProtobufCMessageDescriptor weir__v1__workers_request__descriptor;
 extern const ProtobufCMessageDescriptor weir__v1__worker_status__descriptor;
 extern const ProtobufCMessageDescriptor weir__v1__worker_list__descriptor;
