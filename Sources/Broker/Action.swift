@@ -5,8 +5,10 @@ package import Wire
 package enum Action: Sendable {
   case persist(Record)
   case reply(PeerID, request: UInt64, ClientReply)
-  /// Read the sample's final tensor from the journal and send it.
+  /// Read the output of a stage of the sample from the journal and send it.
   case image(PeerID, request: UInt64, ImageOrder)
+  /// Read the job's history from the journal, from this sample on, and send it with the attempts that go on.
+  case history(PeerID, request: UInt64, JobID, from: UInt32, running: [Attempt])
   case command(PeerID, WorkerCommand)
   /// Read the assignment's tensors from the journal and send it.
   case assign(PeerID, AssignOrder)
@@ -48,4 +50,5 @@ package struct ImageOrder: Hashable, Sendable {
   package var seed: UInt64
   package var digest: ContentDigest
   package var numerics: String
+  package var stage: String
 }

@@ -5,6 +5,29 @@ enum Admission {
   static let samplers: Set<String> = ["ddpm", "ddim", "dpm++2m"]
   static let maxKeyBytes = 200
 
+  static let maxTenantBytes = 100
+
+  /// All but the deadline, which depends on when it is.
+  static func terms(of submission: Submission, for pipeline: PipelineInfo) throws(Refusal) -> JobTerms {
+    guard submission.tenant.utf8.count <= maxTenantBytes else {
+      throw Refusal(.invalid, "the tenant's name has \(submission.tenant.utf8.count) bytes; at most \(maxTenantBytes) are allowed")
+    }
+    var terms = JobTerms(
+      tenant: submission.tenant.isEmpty ? JobTerms.defaultTenant : submission.tenant, priority: submission.priority)
+    if !submission.holdAfter.isEmpty {
+      guard let stage = pipeline.stages.firstIndex(where: { $0.name == submission.holdAfter }) else {
+        let stages = pipeline.stages.map(\.name).joined(separator: ", ")
+        throw Refusal(
+          .invalid, "pipeline \(pipeline.name) has no stage '\(clip(submission.holdAfter, 100))' to hold after; its stages are \(stages)")
+      }
+      guard stage + 1 < pipeline.stages.count else {
+        throw Refusal(.invalid, "nothing comes after stage \(submission.holdAfter), so nothing can be held there")
+      }
+      terms.holdAfter = UInt32(stage)
+    }
+    return terms
+  }
+
   static func samples(of runs: [SampleRun], labels: [String], limit: UInt32) throws(Refusal) -> [SampleSeed] {
     var chosen: [(run: SampleRun, labels: Range<UInt32>)] = []
     for run in runs { chosen.append((run, try Self.labels(run.label, in: labels))) }

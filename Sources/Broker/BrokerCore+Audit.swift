@@ -12,6 +12,7 @@ extension BrokerCore {
       openTasks += job.openTasks
       openSamples += job.openSamples
     }
+    auditBacklog(&faults)
     if openTasks != jobs.openTasks { faults.append("\(jobs.openTasks) tasks are counted open, and \(openTasks) are") }
     if jobs.openTasks > limits.maxOpenTasks { faults.append("\(jobs.openTasks) tasks are open, and \(limits.maxOpenTasks) allowed") }
     var held = 0
@@ -20,10 +21,31 @@ extension BrokerCore {
       auditCredit(of: worker, &faults)
     }
     if held != leases.all.count(where: { $0.value.worker != nil }) { faults.append("leases of workers that do not know of them") }
-    if leases.count > openSamples { faults.append("\(leases.count) leases for \(openSamples) open samples") }
+    let trials = leases.all.count { $0.value.isTrial }
+    if leases.count > openSamples + trials { faults.append("\(leases.count) leases for \(openSamples) open samples") }
     // Entries go stale when an attempt comes back to life; they may not pile up.
     if queues.count > 4 * openSamples + 64 { faults.append("\(queues.count) queue entries for \(openSamples) open samples") }
     return faults
+  }
+
+  private func auditBacklog(_ faults: inout [String]) {
+    var backlog = Backlog()
+    var stages: Set<StageKey> = []
+    var openTasks: [String: Int] = [:]
+    for job in jobs.all {
+      if job.openTasks > 0 { openTasks[job.terms.tenant, default: 0] += job.openTasks }
+      for stage in 0..<job.stageCount {
+        let key = StageKey(pipeline: job.pipeline, stage: stage)
+        stages.insert(key)
+        let work = job.work(inStage: stage)
+        if work.steps < 0 { faults.append("job \(job.id) has \(work.steps) steps to do in stage \(stage)") }
+        if work != Backlog.Work() { backlog.add(work, key, job.share) }
+      }
+    }
+    if openTasks != jobs.openTasksByTenant { faults.append("tenants are thought to have \(jobs.openTasksByTenant), and have \(openTasks)") }
+    for stage in stages.sorted() where jobs.backlog.shares(stage) != backlog.shares(stage) {
+      faults.append("the backlog of \(stage) is thought to be \(jobs.backlog.shares(stage)), and is \(backlog.shares(stage))")
+    }
   }
 
   private func auditJob(_ job: Job, _ faults: inout [String]) {
@@ -36,14 +58,16 @@ extension BrokerCore {
         tallies[stage].stepsDone += UInt64(job.steps(ofStage: stage))
       }
       if sample.phase != .done { tallies[sample.stage].stepsDone += UInt64(sample.step) }
+      if sample.isOpen { tallies[sample.stage].openSteps += UInt64(sample.step) }
       switch sample.phase {
       case .waiting: tallies[sample.stage].waiting += 1
       case .leased: tallies[sample.stage].leased += 1
       case .failed: tallies[sample.stage].failed += 1
+      case .held: tallies[sample.stage].held += 1
       case .done, .cancelled: break
       }
       let task = TaskID(job: job.id, sample: UInt32(index), stage: UInt32(sample.stage))
-      if sample.phase == .waiting || sample.phase == .leased {
+      if sample.isOpen {
         open += 1
         openTasks += job.stageCount - sample.stage
       }

@@ -1,4 +1,3 @@
-import Digests
 import Wire
 
 extension BrokerCore {
@@ -11,9 +10,13 @@ extension BrokerCore {
         case .status(let job?, _): .jobs([try fullStatus(job)])
         case .status(nil, let limit): .jobs(briefStatus(newest: limit == 0 ? 100 : Int(limit)))
         case .watch(let job): .event(try watch(job, for: WatchTable.Watcher(peer: peer, request: request)))
-        case .fetch(let job, let sample): try fetch(job, sample, for: peer, request: request)
+        case .fetch(let job, let sample, let stage): try fetch(job, sample, stage, for: peer, request: request)
         case .cancel(let job): .cancelled(try cancel(job))
-        case .workers: .workers(StatusReport.workers(workers.all, at: now))
+        case .release(let job, let keep): .released(try releaseHold(job, keep: keep))
+        case .retry(let job, let samples): .retried(samples: try retry(job, samples))
+        case .dead(let limit): .jobs(dead(newest: limit == 0 ? 100 : Int(limit)))
+        case .history(let job, let sample): try history(job, from: sample, for: peer, request: request)
+        case .workers: .workers(StatusReport.workers(workers.all, quarantine, at: now))
         case .locate: .located(workerPort: workerPort)
         }
     } catch {
@@ -22,66 +25,7 @@ extension BrokerCore {
     if let reply { actions.append(.reply(peer, request: request, reply)) }
   }
 
-  private mutating func submit(_ submission: Submission, fresh: JobID) throws(Refusal) -> Acceptance {
-    guard submission.key.utf8.count <= Admission.maxKeyBytes else {
-      throw Refusal(.invalid, "the idempotency key has \(submission.key.utf8.count) bytes; at most \(Admission.maxKeyBytes) are allowed")
-    }
-    if !submission.key.isEmpty, let job = jobs.job(forKey: submission.key) {
-      return Acceptance(job: job.id, duplicate: true, samples: UInt32(job.samples.count))
-    }
-    let key = try choosePipeline(submission.pipeline)
-    guard let info = pipelines[key]?.info else { throw Refusal(.notFound, "pipeline '\(submission.pipeline)' is gone") }
-    let options = try Admission.options(submission.options, truncated: submission.truncated, for: info)
-    let samples = try Admission.samples(of: submission.runs, labels: info.labels, limit: limits.maxSamplesPerJob)
-    let tasks = samples.count * options.count
-    guard tasks <= limits.maxOpenTasks else {
-      throw Refusal(.invalid, "the job needs \(tasks) tasks; this broker holds \(limits.maxOpenTasks) at a time: submit smaller jobs")
-    }
-    guard jobs.openTasks + tasks <= limits.maxOpenTasks else {
-      throw Refusal(
-        .overloaded, "\(jobs.openTasks) tasks are open and \(limits.maxOpenTasks) allowed: no room for \(tasks) more now",
-        retryAfterMilliseconds: limits.retryMilliseconds)
-    }
-    let record = JobRecord(
-      id: jobs.unused(fresh), sequence: jobs.nextSequence, pipeline: info.digest, key: submission.key, options: options,
-      truncated: submission.truncated, submittedUnixMilliseconds: unixNow, samples: samples)
-    let job = Job(record, pipeline: key)
-    actions.append(.persist(.accepted(record)))
-    jobs.insert(job)
-    queues.push(
-      samples.indices.lazy.map { StageQueues.Entry(sequence: job.sequence, job: job.id, sample: UInt32($0)) },
-      StageKey(pipeline: key, stage: 0))
-    unsettledStages.insert(StageKey(pipeline: key, stage: 0))
-    return Acceptance(job: job.id, duplicate: false, samples: UInt32(samples.count))
-  }
-
-  /// By digest or by name; of several of a name, the one that has workers.
-  private func choosePipeline(_ asked: String) throws(Refusal) -> PipelineTable.Key {
-    let keys = pipelines.keys
-    let shown = clip(asked, 100)
-    var candidates = keys
-    if !asked.isEmpty {
-      candidates = keys.filter { pipelines[$0]?.info.name == asked }
-      if candidates.isEmpty { candidates = keys.filter { hex(pipelines[$0]?.info.digest ?? []) == asked.lowercased() } }
-    }
-    if let only = candidates.first, candidates.count == 1 { return only }
-    if candidates.isEmpty {
-      if keys.isEmpty {
-        throw Refusal(
-          .notReady, "no worker has announced a pipeline yet; start a worker of each stage",
-          retryAfterMilliseconds: limits.retryMilliseconds)
-      }
-      let names = Set(keys.compactMap { pipelines[$0]?.info.name }).sorted().joined(separator: ", ")
-      throw Refusal(.notFound, "no worker has announced a pipeline '\(shown)'; known are \(clip(names, 1_000))")
-    }
-    let served = candidates.filter { workers.serves($0) }
-    if let only = served.first, served.count == 1 { return only }
-    let several = served.isEmpty ? candidates : served
-    let digests = several.compactMap { pipelines[$0]?.info }.map { "\($0.name) \(hex($0.digest))" }.joined(separator: ", ")
-    throw Refusal(.invalid, "more than one pipeline answers to '\(shown)'; name one by its digest: \(clip(digests, 2_000))")
-  }
-
-  private func find(_ id: JobID) throws(Refusal) -> (Job, PipelineInfo) {
+  func find(_ id: JobID) throws(Refusal) -> (Job, PipelineInfo) {
     guard let job = jobs[id], let pipeline = pipelines[job.pipeline] else {
       throw Refusal(.notFound, "no job \(id); it was never submitted here, or is forgotten")
     }
@@ -111,14 +55,41 @@ extension BrokerCore {
     return StatusReport.full(job, pipeline)
   }
 
-  private mutating func fetch(_ id: JobID, _ index: UInt32, for peer: PeerID, request: UInt64) throws(Refusal) -> ClientReply? {
+  private func dead(newest limit: Int) -> [JobStatus] {
+    jobs.dead(min(limit, StatusReport.maxJobs)).compactMap { job in
+      pipelines[job.pipeline].map { StatusReport.dead(job, $0.info) }
+    }
+  }
+
+  private mutating func history(_ id: JobID, from sample: UInt32, for peer: PeerID, request: UInt64) throws(Refusal) -> ClientReply? {
     let (job, _) = try find(id)
+    let running = job.samples.indices.dropFirst(Int(sample)).compactMap { index -> Attempt? in
+      let task = TaskID(job: id, sample: UInt32(index), stage: UInt32(job.samples[index].stage))
+      return leases[task].map { attempt(task, $0, .running) }
+    }
+    actions.append(.history(peer, request: request, id, from: sample, running: running))
+    return nil
+  }
+
+  private mutating func fetch(
+    _ id: JobID, _ index: UInt32, _ stageName: String, for peer: PeerID, request: UInt64
+  ) throws(Refusal) -> ClientReply? {
+    let (job, pipeline) = try find(id)
     guard index < job.samples.count else {
       throw Refusal(.notFound, "job \(id) has no sample \(index); it has \(job.samples.count), counted from 0")
     }
     let sample = job.samples[Int(index)]
+    if !stageName.isEmpty {
+      guard let stage = pipeline.stages.firstIndex(where: { $0.name == stageName }) else {
+        throw Refusal(.invalid, "pipeline \(pipeline.name) has no stage '\(clip(stageName, 100))'")
+      }
+      if stage < job.stageCount - 1 {
+        try draft(job, index, stage, stageName, for: peer, request: request)
+        return nil
+      }
+    }
     switch sample.phase {
-    case .waiting, .leased:
+    case .waiting, .leased, .held:
       throw Refusal(.notReady, "sample \(index) of job \(id) is not finished", retryAfterMilliseconds: limits.retryMilliseconds)
     case .failed: throw Refusal(.notFound, "sample \(index) of job \(id) failed: \(sample.error ?? "")")
     case .cancelled: throw Refusal(.notFound, "sample \(index) of job \(id) was cancelled")
@@ -130,8 +101,29 @@ extension BrokerCore {
         peer, request: request,
         ImageOrder(
           key: TensorKey(job: id, sample: index, stage: UInt32(job.stageCount - 1)), label: sample.label, seed: sample.seed,
-          digest: outcome.digest, numerics: outcome.numerics)))
+          digest: outcome.digest, numerics: outcome.numerics, stage: pipeline.stages[job.stageCount - 1].name)))
     return nil
+  }
+
+  /// The output of a stage that is not the last. It is there until the next stage is done.
+  private mutating func draft(
+    _ job: Job, _ index: UInt32, _ stage: Int, _ name: String, for peer: PeerID, request: UInt64
+  ) throws(Refusal) {
+    let sample = job.samples[Int(index)]
+    if sample.stage <= stage, sample.isOpen {
+      throw Refusal(
+        .notReady, "sample \(index) of job \(job.id) has not passed stage \(name)", retryAfterMilliseconds: limits.retryMilliseconds)
+    }
+    guard sample.stage == stage + 1, sample.phase != .cancelled else {
+      throw Refusal(.notFound, "the output of stage \(name) of sample \(index) of job \(job.id) is not kept any more")
+    }
+    let outcome = sample.outcomes[stage]
+    actions.append(
+      .image(
+        peer, request: request,
+        ImageOrder(
+          key: TensorKey(job: job.id, sample: index, stage: UInt32(stage)), label: sample.label, seed: sample.seed,
+          digest: outcome.digest, numerics: outcome.numerics, stage: name)))
   }
 
   private mutating func cancel(_ id: JobID) throws(Refusal) -> Cancellation {
@@ -139,7 +131,7 @@ extension BrokerCore {
     var counts = Cancellation(queued: 0, stopped: 0, tooLate: 0)
     for (index, sample) in job.samples.enumerated() {
       switch sample.phase {
-      case .waiting: counts.queued += 1
+      case .waiting, .held: counts.queued += 1
       case .leased:
         counts.stopped += 1
         revokeLease(TaskID(job: id, sample: UInt32(index), stage: UInt32(sample.stage)))

@@ -9,6 +9,10 @@ extension BrokerCore {
     let end = limits.keptMilliseconds.map { unixNow - min(unixNow, $0) } ?? 0
     for old in jobs.forget(samples: limits.keptSamples, bytes: limits.keptBytes, endedBefore: end) {
       actions.append(.persist(.forgotten(old)))
+      for task in quarantine.disputes.keys where task.job == old {
+        dropLease(task)
+        quarantine.drop(task)
+      }
     }
   }
 
@@ -25,15 +29,35 @@ extension BrokerCore {
         send(.beat, to: worker.peer)
       }
     }
-    for task in leases.stalled(since: now - Int64(limits.stallMilliseconds)) {
+    for (task, patience) in stalled() {
       guard let lease = leases[task] else { continue }
-      log(.warning, "\(TaskRef(task, attempt: lease.attempt)) took no step for \(limits.stallMilliseconds) ms; it is queued again")
-      revokeLease(task)
-      release(task, failed: "no step in \(limits.stallMilliseconds) ms")
+      log(.warning, "\(TaskRef(task, attempt: lease.attempt)) took no step for \(patience) ms; it is queued again")
+      let reason = "no step in \(patience) ms"
+      takeBack(task, failed: reason)
     }
+    expireHopeless()
     for task in leases.abandoned(at: now) {
       if case .nobody(_, let lost) = leases[task]?.holder { release(task, failed: lost) }
     }
+  }
+
+  /// Tasks that take too long over a step, and how long that is. Sorted, so that a run can be replayed.
+  private func stalled() -> [(TaskID, Int64)] {
+    leases.all.compactMap { task, lease in
+      guard let peer = lease.worker, let worker = workers[peer] else { return nil }
+      let patience = patience(with: worker)
+      return now - lease.lastProgress >= patience ? (task, patience) : nil
+    }.sorted { TaskID.isOlder($0.0, $1.0) }
+  }
+
+  /// How long a task of this worker may take over a step: a long step is not a dead worker.
+  func patience(with worker: Worker) -> Int64 {
+    guard let milliseconds = stepTimes.milliseconds(worker.stage, numerics: worker.hello.numerics) else {
+      return Int64(limits.stallMilliseconds)
+    }
+    // A step is measured per sample, and taken by the whole batch.
+    let step = milliseconds * Double(max(1, worker.leases.count))
+    return max(Int64(limits.leastStallMilliseconds), Int64(limits.stallSteps * step))
   }
 
   /// If the broker itself was stopped for a while, nobody could be heard in that time: it does not count as their silence.

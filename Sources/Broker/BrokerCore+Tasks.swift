@@ -5,28 +5,60 @@ import Wire
 extension BrokerCore {
   mutating func enqueue(_ job: Job, _ index: Int) {
     let stage = StageKey(pipeline: job.pipeline, stage: job.samples[index].stage)
-    queues.push(StageQueues.Entry(sequence: job.sequence, job: job.id, sample: UInt32(index)), stage)
+    queues.push(CollectionOfOne(StageQueues.Entry(job, index)), stage, job.share)
     unsettledStages.insert(stage)
+  }
+
+  /// What failed before is tried again.
+  mutating func retryDue() {
+    while let ref = backOff.takeDue(at: now) {
+      guard let job = jobs[ref.task.job] else { continue }
+      let sample = job.samples[Int(ref.task.sample)]
+      guard sample.phase == .waiting, sample.stage == Int(ref.task.stage), sample.attempt == ref.attempt else { continue }
+      enqueue(job, Int(ref.task.sample))
+    }
   }
 
   /// Gives waiting samples to free workers; in the last stages first, so that what is begun gets finished.
   mutating func dispatch() {
     guard !unsettledStages.isEmpty else { return }
-    for stage in unsettledStages.sorted(by: >) { dispatch(stage) }
-    unsettledStages.removeAll(keepingCapacity: true)
+    while let stage = unsettledStages.max() {
+      unsettledStages.remove(stage)
+      dispatchTrials(stage)
+      dispatch(stage)
+      // What went on from here has left room for what comes before.
+      if stage.stage > 0 { unsettledStages.insert(StageKey(pipeline: stage.pipeline, stage: stage.stage - 1)) }
+    }
+  }
+
+  /// How many samples may wait for a stage before the one before it gets no more work.
+  private func waitingLimit(_ stage: StageKey) -> Int {
+    let bytes = max(1, pipelines[stage.pipeline]?.outputBytes[stage.stage - 1] ?? 1)
+    let fitting = Int(clamping: max(1, limits.waitingBytes / bytes))
+    let slots = workers.slots(stage)
+    return slots == 0 ? fitting : min(fitting, slots * limits.waitingPerSlot)
   }
 
   private mutating func dispatch(_ stage: StageKey) {
-    while workers.hasFreeSlot(stage), let entry = queues.first(stage) {
+    let next = StageKey(pipeline: stage.pipeline, stage: stage.stage + 1)
+    let isFull = jobs.backlog[next].waiting > 0 && jobs.backlog[next].waiting >= waitingLimit(next)
+    while workers.hasFreeSlot(stage) {
+      // Who has nothing waiting there yet does not stand behind those who have.
+      let turn = queues.next(stage) { share in !isFull || jobs.backlog[next, share].waiting + jobs.backlog[stage, share].leased == 0 }
+      guard let (share, entry) = turn else { return }
       let index = Int(entry.sample)
       guard let sample = jobs[entry.job]?.samples[index], sample.phase == .waiting, sample.stage == stage.stage else {
-        queues.removeFirst(stage)
+        queues.removeFirst(stage, share, cost: nil, weight: 1)
+        continue
+      }
+      if let late = lateness(entry.job, index) {
+        expire(entry.job, late)
         continue
       }
       // The head of the queue keeps its turn until a worker has room for it.
-      guard let peer = workers.choose(stage, need: { $0.profile.need(for: sample).bytes }), let worker = workers[peer]?.profile
-      else { return }
-      queues.removeFirst(stage)
+      guard let peer = workers.choose(stage, need: { $0.profile.need(for: sample) }), let worker = workers[peer]?.profile else { return }
+      let step = worker.need(for: sample).resumes ? sample.checkpoint?.step ?? 0 : 0
+      queues.removeFirst(stage, share, cost: cost(entry.job, stage, resuming: step), weight: weight(of: share.tenant))
       lease(entry.job, index, to: worker)
     }
   }
@@ -46,7 +78,8 @@ extension BrokerCore {
     let ref = TaskRef(task, attempt: sample.attempt &+ 1)
     let resumeStep = need.resumes ? sample.checkpoint?.step : nil
     leases[task] = Lease(
-      attempt: ref.attempt, holder: .worker(worker.peer), bytes: need.bytes, resumeStep: resumeStep ?? 0, lastProgress: now)
+      attempt: ref.attempt, holder: .worker(worker.peer), bytes: need.bytes, resumeStep: resumeStep ?? 0, lastProgress: now,
+      startedUnix: unixNow, workerName: worker.hello.name, numerics: worker.hello.numerics, firstStep: resumeStep ?? 0)
     workers.update(worker.peer) {
       $0.leases.insert(task)
       $0.bytesHeld += need.bytes
@@ -64,8 +97,13 @@ extension BrokerCore {
   }
 
   /// Takes a task from the worker that holds it; the sample's own state is up to the caller.
-  mutating func dropLease(_ task: TaskID) {
+  ///
+  /// - Parameter ending: what the job's history says; `nil`: nothing, for it was said before.
+  mutating func dropLease(_ task: TaskID, as ending: JobState? = nil, because reason: String? = nil) {
     guard let lease = leases[task] else { return }
+    if let ending, !lease.isTrial {
+      actions.append(.persist(.attempted(task.job, attempt(task, lease, ending, reason))))
+    }
     leases[task] = nil
     guard let peer = lease.worker else { return }
     workers.update(peer) {
@@ -75,17 +113,37 @@ extension BrokerCore {
     if let worker = workers[peer] { unsettledStages.insert(worker.stage) }
   }
 
-  /// The same, and tells the worker to stop.
+  /// For the job's history.
+  func attempt(_ task: TaskID, _ lease: Lease, _ state: JobState, _ reason: String? = nil) -> Attempt {
+    let job = jobs[task.job]
+    let isDone = state == .done
+    return Attempt(
+      sample: task.sample, stage: task.stage, number: lease.attempt, worker: clip(lease.workerName, 100), numerics: lease.numerics,
+      startedUnixMilliseconds: lease.startedUnix, endedUnixMilliseconds: state == .running ? nil : max(unixNow, 1), state: state,
+      firstStep: lease.firstStep,
+      lastStep: (isDone ? job?.steps(ofStage: Int(task.stage)) : job?.samples[Int(task.sample)].step) ?? 0,
+      stepMilliseconds: lease.stepMilliseconds, reason: reason.map { clip($0, 200) })
+  }
+
+  /// Takes it away and tells the worker to stop.
   mutating func revokeLease(_ task: TaskID) {
     guard let lease = leases[task] else { return }
-    dropLease(task)
+    dropLease(task, as: .cancelled)
     if let peer = lease.worker { send(.revoke(TaskRef(task, attempt: lease.attempt)), to: peer) }
+  }
+
+  /// Ends a lease of a worker that is still there.
+  mutating func takeBack(_ task: TaskID, failed reason: String? = nil) {
+    guard let lease = leases[task] else { return }
+    if let peer = lease.worker { send(.revoke(TaskRef(task, attempt: lease.attempt)), to: peer) }
+    release(task, failed: reason)
   }
 
   /// Ends a lease without a result: the sample is queued again, or given up after too many failures in a row.
   mutating func release(_ task: TaskID, failed reason: String? = nil, permanent: Bool = false) {
+    if let lease = leases[task], lease.isTrial { return abandonTrial(task) }
     let index = Int(task.sample)
-    dropLease(task)
+    dropLease(task, as: reason == nil ? .cancelled : .failed, because: reason)
     guard let sample = jobs[task.job]?.samples[index] else { return }
     let failures = reason == nil ? sample.failures : sample.failures &+ 1
     if let reason, permanent || failures >= limits.maxAttempts {
@@ -95,7 +153,14 @@ extension BrokerCore {
     }
     jobs.update(task.job) { $0.release(index, failures: failures) }
     actions.append(.persist(.released(task, failures: failures)))
-    if let job = jobs[task.job] { enqueue(job, index) }
+    if reason == nil {
+      if let job = jobs[task.job] { enqueue(job, index) }
+    } else {
+      let failed = TaskRef(task, attempt: sample.attempt)
+      let delay = BackOff.delay(
+        failed, failures: failures, first: limits.firstRetryMilliseconds, longest: limits.longestRetryMilliseconds)
+      backOff.add(failed, until: now + delay)
+    }
     watches.noteChange(task.job, interval: limits.eventMilliseconds)
   }
 
@@ -126,6 +191,11 @@ extension BrokerCore {
   /// Ends a job, tells those who watch, and makes room by forgetting old ones.
   mutating func end(_ id: JobID, _ state: JobState) {
     let ending = JobEnding(state: state, unixMilliseconds: unixNow)
+    if let job = jobs[id] {
+      deadlines.remove(job)
+      // There may be room for others.
+      for stage in 0..<job.stageCount { unsettledStages.insert(StageKey(pipeline: job.pipeline, stage: stage)) }
+    }
     actions.append(.persist(.finished(id, state, unixMilliseconds: unixNow)))
     jobs.update(id) { $0.end(ending) }
     if let job = jobs[id], let pipeline = pipelines[job.pipeline] {
@@ -142,6 +212,11 @@ extension BrokerCore {
   mutating func recover(_ ref: TaskRef, from lost: StoredTensors) {
     let task = ref.task
     guard let lease = leases[task], lease.attempt == ref.attempt else { return }
+    if lease.isTrial {
+      log(.critical, "\(ref) cannot be repeated: its input is not kept; it stays unknown who computed wrongly")
+      dropLease(task)
+      return quarantine.drop(task)
+    }
     switch lost {
     case .checkpoint:
       log(.error, "checkpoint of \(ref) is damaged on disk; the task starts from its beginning")
@@ -149,7 +224,7 @@ extension BrokerCore {
       actions.append(.persist(.checkpointDropped(task)))
       release(task)
     case .input:
-      dropLease(task)
+      dropLease(task, as: .cancelled)
       fail(task, "the output of the stage before is damaged on the broker's disk")
     }
   }

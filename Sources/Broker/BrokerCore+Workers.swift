@@ -1,4 +1,3 @@
-import Digests
 import Logging
 import Wire
 import ZeroMQ
@@ -15,8 +14,15 @@ extension BrokerCore {
     switch message {
     case .hello: break
     case .progress(let progress, let stepMilliseconds):
-      if stepMilliseconds > 0, stepMilliseconds.isFinite { workers.update(peer) { $0.stepMilliseconds = stepMilliseconds } }
-      note(progress, of: worker)
+      if stepMilliseconds > 0, stepMilliseconds.isFinite {
+        workers.update(peer) { $0.stepMilliseconds = stepMilliseconds }
+        if note(progress, of: worker) {
+          leases[progress.task.task]?.stepMilliseconds = stepMilliseconds
+          stepTimes.add(stepMilliseconds, worker.stage, numerics: worker.hello.numerics)
+        }
+      } else {
+        note(progress, of: worker)
+      }
     case .checkpoint(let task, let checkpoint): keep(checkpoint, of: task, from: worker)
     case .result(let result): accept(result, from: worker)
     case .failure(let task, let reason, let permanent): fail(task, reason, permanent: permanent, from: worker)
@@ -60,12 +66,13 @@ extension BrokerCore {
         unclaimed.append(task)
       }
     }
-    workers.insert(Worker(profile: worker, lastHeard: now, lastSent: now))
+    workers.insert(
+      Worker(profile: worker, lastHeard: now, lastSent: now, isQuarantined: quarantine[worker.process] != nil))
     log(.info, "worker \(hello.name) (\(hello.host), pid \(hello.pid)) serves \(hello.pipeline.name)/\(hello.stage): \(hello.numerics)")
     send(
       .welcome(
         beatMilliseconds: limits.beatMilliseconds, deadMilliseconds: limits.deadMilliseconds,
-        checkpointMilliseconds: limits.checkpointMilliseconds), to: peer)
+        checkpointMilliseconds: limits.checkpointMilliseconds, checkpointBytesPerSecond: limits.checkpointBytesPerSecond), to: peer)
     forgive(worker.process)
     for progress in hello.running where !adopt(progress, by: worker) { send(.revoke(progress.task), to: peer) }
     for task in unclaimed where leases[task].map({ $0.worker == nil }) ?? false { release(task) }
@@ -79,6 +86,7 @@ extension BrokerCore {
       guard let unused = pipelines.keys.first(where: { !workers.serves($0) && !jobs.uses($0) }) else { return nil }
       actions.append(.persist(.pipelineForgotten(digest: pipelines[unused]?.info.digest ?? [])))
       pipelines.remove(unused)
+      stepTimes.forget(unused)
     }
     actions.append(.persist(.pipeline(info)))
     return pipelines.insert(info)
@@ -93,7 +101,7 @@ extension BrokerCore {
     let index = Int(task.sample)
     let sample = job.samples[index]
     guard sample.stage == worker.stage.stage, sample.attempt == progress.task.attempt, sample.attempt > 0,
-      let current = workers[worker.peer], current.freeSlots > 0
+      let current = workers[worker.peer], current.freeSlots > 0, leases[task]?.isTrial != true
     else { return false }
     let bytes = sample.inputBytes
     guard bytes <= current.freeBytes else { return false }
@@ -103,10 +111,12 @@ extension BrokerCore {
       actions.append(.persist(.leased(progress.task)))
     case .leased:
       guard leases[task]?.worker == nil else { return false }
-    case .done, .failed, .cancelled: return false
+    case .done, .failed, .cancelled, .held: return false
     }
     leases[task] = Lease(
-      attempt: sample.attempt, holder: .worker(worker.peer), bytes: bytes, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now)
+      attempt: sample.attempt, holder: .worker(worker.peer), bytes: bytes, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now,
+      startedUnix: leases[task]?.startedUnix ?? unixNow, workerName: worker.hello.name, numerics: worker.hello.numerics,
+      firstStep: leases[task]?.firstStep ?? sample.checkpoint?.step ?? 0)
     workers.update(worker.peer) {
       $0.leases.insert(task)
       $0.bytesHeld += bytes
@@ -182,9 +192,14 @@ extension BrokerCore {
   @discardableResult
   private mutating func note(_ progress: TaskProgress, of worker: WorkerProfile) -> Bool {
     let task = progress.task.task
-    guard heldLease(progress.task, by: worker) != nil, let job = jobs[task.job] else { return false }
+    guard let lease = heldLease(progress.task, by: worker) else { return false }
+    if lease.isTrial {
+      leases[task]?.lastProgress = now
+      return true
+    }
     let index = Int(task.sample)
-    if progress.step > job.samples[index].step {
+    guard let step = jobs[task.job]?.samples[index].step else { return false }
+    if progress.step > step {
       jobs.update(task.job) { $0.setStep(index, progress.step) }
       leases[task]?.lastProgress = now
       watches.noteChange(task.job, interval: limits.eventMilliseconds)
@@ -194,9 +209,10 @@ extension BrokerCore {
 
   private mutating func keep(_ checkpoint: TaskCheckpoint, of ref: TaskRef, from worker: WorkerProfile) {
     let task = ref.task
-    guard let lease = heldLease(ref, by: worker), let job = jobs[task.job] else { return }
+    guard let lease = heldLease(ref, by: worker), !lease.isTrial, let steps = jobs[task.job]?.steps(ofStage: Int(task.stage))
+    else { return }
     let index = Int(task.sample)
-    guard checkpoint.step > lease.resumeStep, checkpoint.step <= job.steps(ofStage: Int(task.stage)), !checkpoint.tensors.isEmpty
+    guard checkpoint.step > lease.resumeStep, checkpoint.step <= steps, !checkpoint.tensors.isEmpty
     else { return }
     let bytes = checkpoint.tensors.reduce(UInt64(0)) { $0 + UInt64($1.data.count) }
     // An assignment carries the input beside the checkpoint.
@@ -221,29 +237,45 @@ extension BrokerCore {
   private mutating func accept(_ result: TaskResult, from worker: WorkerProfile) {
     let ref = result.task
     let task = ref.task
-    guard let job = taskOfWorker(ref, worker) else { return }
-    let index = Int(task.sample)
-    let sample = job.samples[index]
+    guard let sample = sampleOfWorker(ref, worker) else { return }
+    let steps = jobs[task.job]?.steps(ofStage: Int(task.stage)) ?? 0
+    // Its word is worth nothing.
+    if workers[worker.peer]?.isQuarantined ?? true { return send(.settled(ref), to: worker.peer) }
     if sample.stage > Int(task.stage) {
       compare(result, with: sample.outcomes[Int(task.stage)], from: worker)
       return send(.settled(ref), to: worker.peer)
     }
     guard sample.phase == .waiting || sample.phase == .leased else { return send(.settled(ref), to: worker.peer) }
-    guard let digest = ContentDigest(result.digest), let outcome = verified(result, digest, of: job, by: worker) else {
+    guard let digest = ContentDigest(result.digest), let outcome = verified(result, digest, by: worker) else {
       let reason = "worker \(clip(worker.hello.name, 100)) sent a result that does not fit its digest or its stage"
       log(.error, "\(ref): \(reason)")
       if heldLease(ref, by: worker) != nil { release(task, failed: reason) }
       return send(.settled(ref), to: worker.peer)
     }
     // An old attempt's result is as good as the one that another worker is still at.
-    if heldLease(ref, by: worker) != nil { dropLease(task) } else { revokeLease(task) }
+    if let lease = heldLease(ref, by: worker) {
+      if steps > lease.firstStep {
+        let milliseconds = result.computeMilliseconds / Double(steps - lease.firstStep)
+        stepTimes.add(milliseconds, worker.stage, numerics: worker.hello.numerics)
+        if leases[task]?.stepMilliseconds == nil { leases[task]?.stepMilliseconds = milliseconds }
+      }
+      dropLease(task, as: .done)
+    } else {
+      revokeLease(task)
+      let attempt = Attempt(
+        sample: task.sample, stage: task.stage, number: ref.attempt, worker: clip(worker.hello.name, 100), numerics: worker.hello.numerics,
+        startedUnixMilliseconds: unixNow - min(unixNow, UInt64(max(0, min(result.computeMilliseconds, 1e12)))),
+        endedUnixMilliseconds: max(unixNow, 1), state: .done, lastStep: steps)
+      actions.append(.persist(.attempted(task.job, attempt)))
+    }
+    if sample.attempt > 1 { quarantine.note(task, maker: worker.process) }
     workers.update(worker.peer) { $0.finished += 1 }
     finish(task, outcome, result.tensor)
     send(.settled(ref), to: worker.peer)
   }
 
   private mutating func fail(_ ref: TaskRef, _ reason: String, permanent: Bool, from worker: WorkerProfile) {
-    guard taskOfWorker(ref, worker) != nil else { return }
+    guard sampleOfWorker(ref, worker) != nil else { return }
     if heldLease(ref, by: worker) != nil {
       log(.warning, "worker \(worker.hello.name) failed \(ref): \(clip(reason, 400))")
       release(ref.task, failed: reason, permanent: permanent)
@@ -251,8 +283,8 @@ extension BrokerCore {
     send(.settled(ref), to: worker.peer)
   }
 
-  /// The job of a task that a worker reports on. `nil`, after telling the worker what it must know, if it cannot be that worker's.
-  private mutating func taskOfWorker(_ ref: TaskRef, _ worker: WorkerProfile) -> Job? {
+  /// The sample of a task that a worker reports on; not its job, of which a copy would make every change copy all samples. `nil`, after telling the worker what it must know, if it cannot be that worker's.
+  private mutating func sampleOfWorker(_ ref: TaskRef, _ worker: WorkerProfile) -> Sample? {
     guard let job = jobs[ref.task.job] else {
       send(.settled(ref), to: worker.peer)
       return nil
@@ -263,7 +295,7 @@ extension BrokerCore {
       refuse(worker.peer, "\(ref) was never given to this worker")
       return nil
     }
-    return job
+    return job.samples[Int(ref.task.sample)]
   }
 
   private func wasLeased(_ ref: TaskRef, in job: Job) -> Bool {
@@ -272,24 +304,13 @@ extension BrokerCore {
     return sample.stage > Int(ref.task.stage)
   }
 
-  private func verified(_ result: TaskResult, _ digest: ContentDigest, of job: Job, by worker: WorkerProfile) -> StageOutcome? {
-    guard let stage = pipelines[job.pipeline]?.info.stages[worker.stage.stage] else { return nil }
+  private func verified(_ result: TaskResult, _ digest: ContentDigest, by worker: WorkerProfile) -> StageOutcome? {
+    guard let job = jobs[result.task.task.job], let stage = pipelines[job.pipeline]?.info.stages[worker.stage.stage] else { return nil }
     let tensor = result.tensor
     let name = job.truncated && worker.stage.stage == 0 ? "z_s" : "x0"
     guard tensor.name == name, tensor.dtype == .f32, tensor.shape == [3, stage.resolution, stage.resolution],
       tensor.digest == result.digest
     else { return nil }
     return StageOutcome(digest: digest, numerics: worker.hello.numerics, bytes: UInt64(tensor.data.count))
-  }
-
-  /// The stage was finished before: the second result has to be the same, byte for byte, in one numerics class.
-  private mutating func compare(_ result: TaskResult, with outcome: StageOutcome, from worker: WorkerProfile) {
-    guard outcome.numerics == worker.hello.numerics, outcome.digest.bytes != result.digest else { return }
-    log(
-      .critical,
-      """
-      \(result.task) ran twice in numerics class \(outcome.numerics) with different results: \(hex(outcome.digest.bytes)) is kept, \
-      \(hex(result.digest)) of worker \(worker.hello.name) is dropped; one of the machines computes wrongly
-      """)
   }
 }

@@ -10,6 +10,10 @@ package struct BrokerCore {
   var workers = WorkerTable()
   var leases = LeaseTable()
   var watches = WatchTable()
+  var stepTimes = StepTimes()
+  var backOff = BackOff()
+  var deadlines = Deadlines()
+  var quarantine = Quarantine()
   /// Failures that were counted against tasks because their worker was lost, by the worker.
   var blame: [WorkerProcess: [TaskRef]] = [:]
   var now: Int64
@@ -29,6 +33,7 @@ package struct BrokerCore {
     unixNow = start.unixMilliseconds
     nextHousekeeping = start.milliseconds
     for pipeline in snapshot.pipelines { pipelines.insert(pipeline) }
+    for record in snapshot.quarantined { quarantine.insert(record) }
     restore(snapshot.jobs)
     jobs.sortFinished()
   }
@@ -47,6 +52,8 @@ package struct BrokerCore {
     case .tensorsLost(let task, let which): recover(task, from: which)
     case .tick: wakeAt = nil
     }
+    retryDue()
+    expireDue()
     if self.now >= nextHousekeeping { keepHouse() }
     dispatch()
     sendDueEvents()
@@ -61,8 +68,9 @@ package struct BrokerCore {
   private mutating func restore(_ snapshots: [JobSnapshot]) {
     for snapshot in snapshots.sorted(by: { $0.record.sequence < $1.record.sequence }) {
       guard let key = pipelines.key(forDigest: snapshot.record.pipeline) else { continue }
-      let job = Job(snapshot, pipeline: key)
+      let job = Job(snapshot, pipeline: key, deadline: localDeadline(snapshot.record.terms))
       jobs.insert(job)
+      if job.ending == nil { deadlines.insert(job) }
       for (index, sample) in job.samples.enumerated() {
         switch sample.phase {
         case .waiting:
@@ -70,15 +78,15 @@ package struct BrokerCore {
         case .leased:
           leases[TaskID(job: job.id, sample: UInt32(index), stage: UInt32(sample.stage))] = Lease(
             attempt: sample.attempt, holder: .nobody(until: now + Int64(limits.graceMilliseconds), lost: nil), bytes: 0,
-            resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now)
-        case .done, .failed, .cancelled: break
+            resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now, startedUnix: unixNow)
+        case .done, .failed, .cancelled, .held: break
         }
       }
     }
   }
 
   private mutating func setWake() {
-    let wanted = min(nextHousekeeping, watches.nextDue ?? .max)
+    let wanted = min(nextHousekeeping, watches.nextDue ?? .max, backOff.nextDue ?? .max, deadlines.nextDue ?? .max)
     if let wakeAt, wakeAt <= wanted { return }
     wakeAt = wanted
     actions.append(.wake(atMilliseconds: wanted))

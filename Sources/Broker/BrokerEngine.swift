@@ -10,6 +10,9 @@ final class BrokerEngine {
   /// What one turn reads at most, so that an acknowledgement never waits for long.
   private static let maxMessagesPerTurn = 1_024
   private static let maxBytesPerTurn = 32 << 20
+  private static let maxAttemptsPerReply = 1_000
+  /// Images go on being sent to a client while less than this waits for it, beside what ZeroMQ holds.
+  private static let maxImageBytesPerClient = 8 << 20
   private static let retryInterval = Duration.milliseconds(2)
   private static let tidyingInterval = Duration.milliseconds(10)
   private static let stalledRetryInterval = Duration.milliseconds(500)
@@ -30,6 +33,7 @@ final class BrokerEngine {
   private let start = ContinuousClock.now
   private var core: BrokerCore
   private var cache: TensorCache
+  private var images = ImageQueues()
   private var records: [Record] = []
   private var messages: [Action] = []
   /// Those of the turn that is ending; what ends it may add new ones.
@@ -75,12 +79,14 @@ final class BrokerEngine {
     var options = SocketOptions()
     options.maxFrames = 1 + WireLimits.frames
     options.linger = .milliseconds(500)
-    // What one turn may answer at most, or a burst would wait for the turns after it.
-    options.sendHighWaterMark = Int32(Self.maxMessagesPerTurn)
+    // Of images that a client does not read, as many lie in ZeroMQ's queue.
+    options.sendHighWaterMark = 64
     options.receiveHighWaterMark = 128
     options.maxFrameBytes = Int64(WireLimits.envelopeBytes)
     clientSocket = try Self.bind(clientAddress, context, options)
     options.receiveHighWaterMark = 64
+    // What one turn may answer at most, or a burst would wait for the turns after it. Credit bounds the bytes.
+    options.sendHighWaterMark = Int32(Self.maxMessagesPerTurn)
     options.maxFrameBytes = Int64(WireLimits.tensorBytes)
     workerSocket = try Self.bind(workerAddress, context, options)
     clients = Outbox(clientSocket)
@@ -209,7 +215,7 @@ final class BrokerEngine {
         wake = loop.schedule(at: start + .milliseconds(milliseconds)) { [weak self] in self?.tick() }
       case .log(let level, let message): logger.log(level: level, "\(message)")
       case _ where isStalled && action.promisesNothing: perform(action, .now)
-      case .reply, .image, .command, .assign: messages.append(action)
+      case .reply, .image, .history, .command, .assign: messages.append(action)
       }
     }
   }
@@ -296,7 +302,7 @@ final class BrokerEngine {
   }
 
   private func scheduleRetry() {
-    guard !isStopped, !isRetrying, !clients.isEmpty || !workers.isEmpty else { return }
+    guard !isStopped, !isRetrying, !clients.isEmpty || !workers.isEmpty || !images.isEmpty else { return }
     isRetrying = true
     loop.schedule(after: Self.retryInterval) { [weak self] in self?.retry() }
   }
@@ -305,7 +311,15 @@ final class BrokerEngine {
     isRetrying = false
     guard !isStopped else { return }
     let now = ContinuousClock.now
-    for peer in clients.retry(at: now) { handle(.clientGone(peer)) }
+    for peer in clients.retry(at: now) {
+      images.remove(peer)
+      handle(.clientGone(peer))
+    }
+    for peer in images.peers {
+      while clients.bytes(to: peer) < Self.maxImageBytesPerClient, let entry = images.takeFirst(for: peer) {
+        send(reply(to: entry.order), entry.request, to: peer, now)
+      }
+    }
     for peer in workers.retry(at: now) { handle(.workerGone(peer, reason: "it cannot be reached")) }
   }
 
@@ -314,7 +328,9 @@ final class BrokerEngine {
   private func perform(_ action: Action, _ now: ContinuousClock.Instant) {
     switch action {
     case .reply(let peer, let request, let reply): send(reply, request, to: peer, now)
-    case .image(let peer, let request, let order): send(reply(to: order), request, to: peer, now)
+    case .image(let peer, let request, let order): send(order, request, to: peer, now)
+    case .history(let peer, let request, let job, let sample, let running):
+      send(history(job, from: sample, running), request, to: peer, now)
     case .command(let peer, let command): send(command, to: peer, now)
     case .assign(let peer, let order): assign(order, to: peer, now)
     case .persist, .wake, .log: break
@@ -323,9 +339,13 @@ final class BrokerEngine {
 
   private func send(_ reply: ClientReply, _ request: UInt64, to peer: PeerID, _ now: ContinuousClock.Instant) {
     do throws(WireError) {
-      switch clients.send(try WireCodec.encode(reply, request: request), to: peer, at: now) {
+      // Who reads slowly learns less often how a job goes.
+      let key: UInt64? = if case .event = reply { request } else { nil }
+      switch clients.send(try WireCodec.encode(reply, request: request), to: peer, replacing: key, at: now) {
       case .accepted: break
-      case .gone: handle(.clientGone(peer))
+      case .gone:
+        images.remove(peer)
+        handle(.clientGone(peer))
       case .full:
         counters.droppedReplies += 1
         if counters.droppedReplies.nonzeroBitCount == 1 {
@@ -337,16 +357,39 @@ final class BrokerEngine {
     }
   }
 
+  private func send(_ order: ImageOrder, _ request: UInt64, to peer: PeerID, _ now: ContinuousClock.Instant) {
+    guard images.isWaiting(peer) || clients.bytes(to: peer) >= Self.maxImageBytesPerClient else {
+      return send(reply(to: order), request, to: peer, now)
+    }
+    if !images.add(ImageQueues.Entry(request: request, order: order), for: peer) {
+      let refusal = Refusal(
+        .overloaded, "\(ImageQueues.limit) images wait for this client to read them: ask for fewer at a time",
+        retryAfterMilliseconds: 1_000)
+      send(.refused(refusal), request, to: peer, now)
+    }
+  }
+
   private func reply(to order: ImageOrder) -> ClientReply {
     do throws(JournalError) {
       let tensor = try output(order.key)
       return .image(
         FinishedImage(
           job: order.key.job, sample: order.key.sample, label: order.label, seed: order.seed, digest: order.digest.bytes,
-          numerics: order.numerics, tensor: tensor))
+          numerics: order.numerics, stage: order.stage, tensor: tensor))
     } catch {
       logger.error("sample \(order.key.sample) of job \(order.key.job) cannot be read: \(error)")
       return .refused(Refusal(.notFound, "sample \(order.key.sample) of job \(order.key.job) is lost: the broker's disk is damaged"))
+    }
+  }
+
+  private func history(_ job: JobID, from sample: UInt32, _ running: [Attempt]) -> ClientReply {
+    do throws(JournalError) {
+      let over = try journal.attempts(job, from: sample, limit: Self.maxAttemptsPerReply)
+      let all = (over + running).sorted { ($0.sample, $0.stage, $0.number) < ($1.sample, $1.stage, $1.number) }
+      return .history(Array(all.prefix(Self.maxAttemptsPerReply)))
+    } catch {
+      logger.error("the history of job \(job) cannot be read: \(error)")
+      return .refused(Refusal(.notFound, "the history of job \(job) is lost: the broker's disk is damaged"))
     }
   }
 

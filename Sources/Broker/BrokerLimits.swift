@@ -6,8 +6,17 @@ package struct BrokerLimits: Hashable, Sendable {
   package var deadMilliseconds: UInt32 = 5_000
   /// Workers send a task's state this often; 0: never.
   package var checkpointMilliseconds: UInt32 = 2_000
-  /// A task that takes no step for this long while its worker beats is taken away from it.
+  /// A task that takes no step for this long while its worker beats is taken away from it, if its stage's steps were not measured yet; …
   package var stallMilliseconds: UInt32 = 300_000
+  /// … if they were, one that takes no step for this many times as long as a step of the whole batch takes, but at least …
+  package var stallSteps = 20.0
+  /// … this long.
+  package var leastStallMilliseconds: UInt32 = 30_000
+  /// A failed task is tried again after about this long, and after twice as long from failure to failure up to the other.
+  package var firstRetryMilliseconds: UInt32 = 200
+  package var longestRetryMilliseconds: UInt32 = 30_000
+  /// Of checkpoints that a worker sends; 0: no limit.
+  package var checkpointBytesPerSecond: UInt64 = 32 << 20
   /// How long after a restart work that was leased before waits for its worker to come back.
   package var graceMilliseconds: UInt32 = 5_000
   /// A task is given up after this many failures in a row without a new checkpoint between them.
@@ -15,6 +24,14 @@ package struct BrokerLimits: Hashable, Sendable {
   package var maxSamplesPerJob: UInt32 = 10_000
   /// Stages still to be done, over all samples of all jobs.
   package var maxOpenTasks = 200_000
+  /// The same of one tenant's jobs.
+  package var maxOpenTasksPerTenant = 200_000
+  /// Of what a priority class gets, tenants get parts in proportion to these; those that are not named have the weight 1.
+  package var weights: [String: Double] = [:]
+  /// A stage gets no more work while this many samples per slot wait for the next stage, …
+  package var waitingPerSlot = 4
+  /// … or, be there slots or not, outputs of this size.
+  package var waitingBytes: UInt64 = 256 << 20
   package var maxWorkers = 10_000
   package var maxSlotsPerWorker: UInt32 = 1_024
   package var maxPipelines = 64

@@ -2,7 +2,8 @@ import Wire
 
 /// One image on its way through the stages.
 struct Sample {
-  enum Phase: UInt8 { case waiting, leased, done, failed, cancelled }
+  /// `held`: it waits to be released.
+  enum Phase: UInt8 { case waiting, leased, done, failed, cancelled, held }
 
   let label: UInt32
   let seed: UInt64
@@ -18,6 +19,7 @@ struct Sample {
   var error: String?
 
   var stage: Int { outcomes.count }
+  var isOpen: Bool { phase == .waiting || phase == .leased || phase == .held }
   var inputBytes: UInt64 { outcomes.last?.bytes ?? 0 }
 
   init(_ seed: SampleSeed) {
@@ -33,7 +35,10 @@ struct Job {
     var leased: UInt32 = 0
     var done: UInt32 = 0
     var failed: UInt32 = 0
+    var held: UInt32 = 0
     var stepsDone: UInt64 = 0
+    /// Of these, the ones of open samples that are in the stage.
+    var openSteps: UInt64 = 0
   }
 
   let id: JobID
@@ -43,6 +48,11 @@ struct Job {
   let options: [StageOptions]
   let truncated: Bool
   let submittedUnixMilliseconds: UInt64
+  let terms: JobTerms
+  /// On the monotonic clock; `.max`: none.
+  let deadline: Int64
+  /// Samples wait after their `terms.holdAfter`.
+  private(set) var isHolding: Bool
   private(set) var samples: [Sample]
   private(set) var tallies: [StageTally]
   private(set) var ending: JobEnding?
@@ -51,15 +61,19 @@ struct Job {
   /// Stages that open samples still have before them.
   private(set) var openTasks: Int
   private(set) var hasStarted = false
+  /// What the backlog counts of it, by stage. Kept by the table of jobs.
+  var counted: [Backlog.Work]
 
   var stageCount: Int { options.count }
+  var share: Share { Share(priority: terms.priority, tenant: terms.tenant) }
 
   /// Bytes of the tensors that stay on disk once the job is finished.
   var keptBytes: UInt64 {
     samples.reduce(0) { $1.phase == .done ? $0 + $1.inputBytes : $0 }
   }
 
-  init(_ record: JobRecord, pipeline: PipelineTable.Key) {
+  /// - Parameter deadline: on the monotonic clock; `.max`: none.
+  init(_ record: JobRecord, pipeline: PipelineTable.Key, deadline: Int64 = .max) {
     id = record.id
     sequence = record.sequence
     self.pipeline = pipeline
@@ -67,6 +81,10 @@ struct Job {
     options = record.options
     truncated = record.truncated
     submittedUnixMilliseconds = record.submittedUnixMilliseconds
+    terms = record.terms
+    self.deadline = deadline
+    isHolding = record.terms.holdAfter != nil
+    counted = Array(repeating: Backlog.Work(), count: record.options.count)
     samples = record.samples.map(Sample.init)
     tallies = Array(repeating: StageTally(), count: record.options.count)
     openSamples = samples.count
@@ -75,8 +93,9 @@ struct Job {
   }
 
   /// Rebuilds a job from disk. Samples that were leased are `leased` again.
-  init(_ snapshot: JobSnapshot, pipeline: PipelineTable.Key) {
-    self.init(snapshot.record, pipeline: pipeline)
+  init(_ snapshot: JobSnapshot, pipeline: PipelineTable.Key, deadline: Int64 = .max) {
+    self.init(snapshot.record, pipeline: pipeline, deadline: deadline)
+    if snapshot.isChosen { isHolding = false }
     for (index, saved) in zip(samples.indices, snapshot.samples) {
       for outcome in saved.outcomes { finishStage(index, outcome) }
       samples[index].attempt = saved.attempt
@@ -87,11 +106,15 @@ struct Job {
         setStep(index, saved.checkpoint?.step ?? 0)
         if saved.error != nil {
           close(index, as: .failed)
+        } else if saved.isCancelled {
+          close(index, as: .cancelled)
         } else if saved.isLeased {
           tallies[samples[index].stage].waiting -= 1
           tallies[samples[index].stage].leased += 1
           samples[index].phase = .leased
         }
+      } else if samples[index].phase == .held, saved.isCancelled {
+        close(index, as: .cancelled)
       }
       if saved.attempt > 0 || !saved.outcomes.isEmpty { hasStarted = true }
     }
@@ -129,6 +152,7 @@ struct Job {
     let stage = samples[index].stage
     let step = min(step, steps(ofStage: stage))
     tallies[stage].stepsDone = tallies[stage].stepsDone - UInt64(samples[index].step) + UInt64(step)
+    tallies[stage].openSteps = tallies[stage].openSteps - UInt64(samples[index].step) + UInt64(step)
     samples[index].step = step
   }
 
@@ -153,8 +177,13 @@ struct Job {
     samples[index].failures = 0
     samples[index].checkpoint = nil
     if stage + 1 < stageCount {
-      samples[index].phase = .waiting
-      tallies[stage + 1].waiting += 1
+      if isHolding, terms.holdAfter == UInt32(stage) {
+        samples[index].phase = .held
+        tallies[stage + 1].held += 1
+      } else {
+        samples[index].phase = .waiting
+        tallies[stage + 1].waiting += 1
+      }
     } else {
       samples[index].phase = .done
       openSamples -= 1
@@ -168,15 +197,66 @@ struct Job {
 
   /// Ends the job. Samples that are still open are cancelled.
   mutating func end(_ ending: JobEnding) {
-    for index in samples.indices where samples[index].phase == .waiting || samples[index].phase == .leased {
-      close(index, as: .cancelled)
-    }
+    for index in samples.indices where samples[index].isOpen { close(index, as: .cancelled) }
     self.ending = ending
+  }
+
+  /// Lets samples go on, and cancels the other open ones.
+  ///
+  /// - Returns: those that wait for a worker now, and those that were cancelled.
+  mutating func choose(_ keep: Set<UInt32>) -> (waiting: [Int], cancelled: [Int]) {
+    isHolding = false
+    var waiting: [Int] = []
+    var cancelled: [Int] = []
+    for index in samples.indices where samples[index].isOpen {
+      if !keep.contains(UInt32(index)) {
+        close(index, as: .cancelled)
+        cancelled.append(index)
+      } else if samples[index].phase == .held {
+        tallies[samples[index].stage].held -= 1
+        tallies[samples[index].stage].waiting += 1
+        samples[index].phase = .waiting
+        waiting.append(index)
+      }
+    }
+    return (waiting, cancelled)
+  }
+
+  /// A sample that had failed waits again.
+  mutating func retry(_ index: Int) {
+    let stage = samples[index].stage
+    tallies[stage].failed -= 1
+    tallies[stage].waiting += 1
+    samples[index].phase = .waiting
+    samples[index].error = nil
+    samples[index].failures = 0
+    openSamples += 1
+    openTasks += stageCount - stage
+    tallies[stage].openSteps += UInt64(samples[index].step)
+    setStep(index, 0)
+    ending = nil
+  }
+
+  /// What there is to do in a stage.
+  func work(inStage stage: Int) -> Backlog.Work {
+    var coming = 0
+    // What comes after the hold depends on what is chosen.
+    if !isHolding || stage <= terms.holdAfter.map(Int.init) ?? stage {
+      for stage in 0...stage { coming += Int(tallies[stage].waiting + tallies[stage].leased) }
+    }
+    return Backlog.Work(
+      waiting: Int(tallies[stage].waiting), leased: Int(tallies[stage].leased),
+      steps: coming * Int(steps(ofStage: stage)) - Int(tallies[stage].openSteps))
   }
 
   private mutating func leaveStage(_ index: Int) {
     let stage = samples[index].stage
-    if samples[index].phase == .leased { tallies[stage].leased -= 1 } else { tallies[stage].waiting -= 1 }
+    switch samples[index].phase {
+    case .leased: tallies[stage].leased -= 1
+    case .held: tallies[stage].held -= 1
+    default: tallies[stage].waiting -= 1
+    }
+    tallies[stage].openSteps -= UInt64(samples[index].step)
   }
 
   private mutating func close(_ index: Int, as phase: Sample.Phase) {
@@ -189,11 +269,13 @@ struct Job {
   }
 
   var state: JobState {
-    ending?.state ?? (hasStarted ? .running : .queued)
+    if let ending { return ending.state }
+    if openSamples > 0, tallies.reduce(0, { $0 + Int($1.held) }) == openSamples { return .held }
+    return hasStarted ? .running : .queued
   }
 
   /// How it ends if every sample is finished or given up.
   var naturalEnd: JobState {
-    tallies.contains { $0.failed > 0 } ? .failed : .done
+    tallies.contains { $0.failed > 0 } ? .failed : tallies.last?.done == 0 ? .cancelled : .done
   }
 }

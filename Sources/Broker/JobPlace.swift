@@ -3,6 +3,8 @@ struct JobPlace {
   /// Bits of an output's id that are the stage, and of a checkpoint tensor's that are the tensor.
   static let stageBits: Int64 = 3
   static let slotBits: Int64 = 4
+  /// And of an attempt's that are the stage and the last bits of its number.
+  static let attemptBits: Int64 = 7
 
   var row: Int64
   /// Number of its first sample.
@@ -15,6 +17,12 @@ struct JobPlace {
   var samples: ClosedRange<Int64> { first...first + count - 1 }
   var outputs: ClosedRange<Int64> { first << Self.stageBits...((first + count) << Self.stageBits) - 1 }
   var checkpoints: ClosedRange<Int64> { first << Self.slotBits...((first + count) << Self.slotBits) - 1 }
+
+  var attempts: ClosedRange<Int64> { first << Self.attemptBits...((first + count) << Self.attemptBits) - 1 }
+
+  static func attempt(_ sample: Int64, _ stage: UInt32, _ number: UInt32) -> Int64 {
+    sample << attemptBits | Int64(stage) << 4 | Int64(number & 15)
+  }
 
   static func output(_ sample: Int64, _ stage: UInt32) -> Int64 { sample << stageBits | Int64(stage) }
 

@@ -12,6 +12,8 @@ struct JobTable {
   private var keptSamples = 0
   private var keptBytes: UInt64 = 0
   private(set) var openTasks = 0
+  private(set) var openTasksByTenant: [String: Int] = [:]
+  private(set) var backlog = Backlog()
   private(set) var nextSequence: UInt64 = 0
 
   var count: Int { byID.count }
@@ -38,7 +40,8 @@ struct JobTable {
     byID[job.id] = job
     if !job.key.isEmpty { byKey[job.key] = job.id }
     order.append(job.id)
-    openTasks += job.openTasks
+    count(job.openTasks, job.terms.tenant)
+    countWork(of: job.id)
     nextSequence = max(nextSequence, job.sequence + 1)
     if job.ending != nil { noteEnd(job) }
   }
@@ -48,10 +51,47 @@ struct JobTable {
     guard let index = byID.index(forKey: id) else { preconditionFailure("no job \(id)") }
     let before = byID.values[index].openTasks
     let wasOpen = byID.values[index].ending == nil
+    let keptBytesBefore = wasOpen ? 0 : byID.values[index].keptBytes
     let result = body(&byID.values[index])
-    openTasks += byID.values[index].openTasks - before
-    if wasOpen, byID.values[index].ending != nil { noteEnd(byID.values[index]) }
+    let change = byID.values[index].openTasks - before
+    if change != 0 { count(change, byID.values[index].terms.tenant) }
+    countWork(of: id)
+    let isOpen = byID.values[index].ending == nil
+    if wasOpen, !isOpen { noteEnd(byID.values[index]) }
+    if !wasOpen, isOpen {
+      finished.removeAll { $0 == id }
+      keptSamples -= byID.values[index].samples.count
+      keptBytes -= keptBytesBefore
+    }
     return result
+  }
+
+  private mutating func count(_ change: Int, _ tenant: String) {
+    openTasks += change
+    openTasksByTenant[tenant, default: 0] += change
+    if openTasksByTenant[tenant] == 0 { openTasksByTenant[tenant] = nil }
+  }
+
+  /// Brings the backlog up to date.
+  private mutating func countWork(of id: JobID) {
+    guard let index = byID.index(forKey: id) else { return }
+    for stage in 0..<byID.values[index].stageCount {
+      let work = byID.values[index].work(inStage: stage)
+      let counted = byID.values[index].counted[stage]
+      if work == counted { continue }
+      backlog.add(work - counted, StageKey(pipeline: byID.values[index].pipeline, stage: stage), byID.values[index].share)
+      byID.values[index].counted[stage] = work
+    }
+  }
+
+  /// The newest jobs that have samples which failed for good.
+  func dead(_ limit: Int) -> [Job] {
+    var jobs: [Job] = []
+    for id in order.reversed() {
+      if jobs.count == limit { break }
+      if let job = byID[id], job.tallies.contains(where: { $0.failed > 0 }) { jobs.append(job) }
+    }
+    return jobs
   }
 
   func newest(_ limit: Int) -> [Job] {

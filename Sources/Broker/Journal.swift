@@ -28,6 +28,7 @@ package final class Journal {
     let rollback: SQLStatement
     let output: SQLStatement
     let checkpoint: SQLStatement
+    let attempts: SQLStatement
 
     init(_ connection: SQLConnection) throws {
       begin = try SQLStatement(connection, "BEGIN IMMEDIATE")
@@ -36,6 +37,8 @@ package final class Journal {
       output = try SQLStatement(connection, "SELECT \(JournalTable.output.columnList), data FROM output WHERE id = ?")
       checkpoint = try SQLStatement(
         connection, "SELECT \(JournalTable.checkpoint.columnList), data FROM checkpoint WHERE id BETWEEN ? AND ? ORDER BY id")
+      attempts = try SQLStatement(
+        connection, "SELECT \(JournalTable.attempt.columnList) FROM attempt WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?")
     }
   }
 
@@ -174,6 +177,40 @@ package final class Journal {
       tensors.append(try WireTensor(name: statement.text(name), dtype: dtype, shape: sizes, data: Frame(copying: data)))
     }
     return tensors
+  }
+
+  // MARK: Reading histories
+
+  /// Attempts at a job that are over, by sample, stage and number.
+  ///
+  /// - Parameters:
+  ///   - sample: the first one wanted.
+  ///   - limit: attempts at most.
+  package func attempts(_ job: JobID, from sample: UInt32, limit: Int) throws(JournalError) -> [Attempt] {
+    let attempts = try read { () throws -> [Attempt] in
+      guard let writer, let row = statements?.attempts else { return [] }
+      let (first, ids) = try writer.attempts(job, from: sample)
+      row.bind(1, ids.lowerBound)
+      row.bind(2, ids.upperBound)
+      row.bind(3, Int64(limit))
+      defer { row.reset() }
+      var attempts: [Attempt] = []
+      while try row.step() {
+        guard JournalTable.attempt.isWhole(row), let state = JobState(journalCode: Int(row.int(8))) else {
+          throw JournalError(.damaged, "journal \(directory.files.journal) has a damaged row \(row.int(0)) in table attempt")
+        }
+        attempts.append(
+          Attempt(
+            sample: UInt32(clamping: row.int(0) >> JobPlace.attemptBits - first), stage: UInt32(clamping: row.int(2)),
+            number: UInt32(clamping: row.int(3)), worker: row.text(4), numerics: row.text(5),
+            startedUnixMilliseconds: UInt64(journalValue: row.int(6)),
+            endedUnixMilliseconds: row.isNull(7) ? nil : UInt64(journalValue: row.int(7)), state: state,
+            firstStep: UInt32(clamping: row.int(9)), lastStep: UInt32(clamping: row.int(10)),
+            stepMilliseconds: row.isNull(11) ? nil : Double(row.int(11)) / 1_000, reason: row.isNull(12) ? nil : row.text(12)))
+      }
+      return attempts
+    }
+    return attempts.sorted { ($0.sample, $0.stage, $0.number) < ($1.sample, $1.stage, $1.number) }
   }
 
   // MARK: Restoring

@@ -34,7 +34,8 @@ struct JournalReader {
     var contents = Contents()
     contents.turn = try turn()
     contents.snapshot.pipelines = try pipelines()
-    contents.nextRow = try nextID(.job, .ending, .pipeline, .pipelineCopy)
+    contents.snapshot.quarantined = try quarantined()
+    contents.nextRow = try nextID(.job, .ending, .pipeline, .pipelineCopy, .quarantine)
     // Rows of jobs that are lost keep their ids.
     contents.nextSample =
       max(
@@ -44,6 +45,7 @@ struct JournalReader {
 
     let jobs = try SQLStatement(connection, "SELECT \(JournalTable.job.columnList) FROM job ORDER BY id")
     var endings = try RowCursor(.ending, connection, path)
+    var choices = try RowCursor(.choice, connection, path)
     var samples = try RowCursor(.sample, connection, path)
     var outputs = try RowCursor(.output, connection, path)
     while try jobs.step() {
@@ -56,6 +58,7 @@ struct JournalReader {
         contents.nextSample = max(contents.nextSample, place.first + place.count)
         continue
       }
+      let choice = try choice(&choices, place)
       var states: [SampleSnapshot] = []
       states.reserveCapacity(record.samples.count)
       for number in place.samples {
@@ -63,7 +66,8 @@ struct JournalReader {
         let saved = try self.state(&samples, number)
         var passed = try stages(&outputs, number, place, record.id)
         place.bytes += passed.bytes
-        if !ending.isCancelled, saved?.error == nil, let lost = passed.dropUnusable() {
+        state.isCancelled = choice?.contains(number - place.first) ?? false
+        if !ending.isCancelled, !state.isCancelled, saved?.error == nil, let lost = passed.dropUnusable() {
           findings.append(
             "an output of sample \(number - place.first) of job \(record.id) is lost: stage \(lost) and those after it are computed again")
         }
@@ -85,20 +89,21 @@ struct JournalReader {
         continue
       }
       guard record.options.count == stages else { throw damage("job \(record.id) is not as its pipeline says") }
+      let isOpen = states.contains { $0.error == nil && !$0.isCancelled && $0.outcomes.count < stages }
       var jobEnding: JobEnding?
       if case .ended(let ended) = ending {
         jobEnding = ended
-        if ended.state != .cancelled, states.contains(where: { $0.error == nil && $0.outcomes.count < stages }) {
+        if isOpen, !ending.isCancelled {
           findings.append("job \(record.id) had ended, but outputs of it are lost: they are computed again")
           jobEnding = nil
         }
       }
-      if jobEnding == nil, !states.contains(where: { $0.error == nil && $0.outcomes.count < stages }) {
+      if jobEnding == nil, !isOpen {
         findings.append("that job \(record.id) has ended is lost, but not what it made")
         jobEnding = JobEnding(
           state: states.contains { $0.error != nil } ? .failed : .done, unixMilliseconds: record.submittedUnixMilliseconds)
       }
-      contents.snapshot.jobs.append(JobSnapshot(record: record, samples: states, ending: jobEnding))
+      contents.snapshot.jobs.append(JobSnapshot(record: record, samples: states, ending: jobEnding, isChosen: choice != nil))
     }
     return contents
   }
@@ -140,6 +145,41 @@ struct JournalReader {
     return pipelines
   }
 
+  private func quarantined() throws -> [QuarantineRecord] {
+    var workers: [QuarantineRecord] = []
+    let statement = try SQLStatement(connection, "SELECT \(JournalTable.quarantine.columnList) FROM quarantine ORDER BY id")
+    while try statement.step() {
+      try check(statement, .quarantine)
+      workers.append(
+        QuarantineRecord(name: statement.text(2), boot: UInt64(journalValue: statement.int(3)), reason: statement.text(4)))
+    }
+    return workers
+  }
+
+  /// The samples, counted from 0, that were cancelled when others were chosen; `nil`: nothing was chosen yet.
+  private func choice(_ cursor: inout RowCursor, _ place: JobPlace) throws -> Set<Int64>? {
+    guard let row = try cursor.row(place.row) else { return nil }
+    let bytes = row.bytes(2)
+    let numbers = (0..<bytes.count / 4).map { Int64(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4 * $0, as: UInt32.self))) }
+    guard numbers.allSatisfy({ $0 < place.count }) else { throw damage("a choice names samples that its job lacks") }
+    return Set(numbers)
+  }
+
+  private func terms(_ row: SQLStatement) throws -> JobTerms {
+    var terms = JobTerms()
+    if !row.isNull(12) { terms.tenant = row.text(12) }
+    if !row.isNull(13) {
+      guard let priority = Priority(journalCode: Int(row.int(13))) else { throw damage("a job has an unknown priority") }
+      terms.priority = priority
+    }
+    if !row.isNull(14) { terms.deadlineUnixMilliseconds = UInt64(journalValue: row.int(14)) }
+    if !row.isNull(15) {
+      guard row.int(15) >= 0, row.int(15) + 1 < row.int(5) else { throw damage("a job is held after no stage of it") }
+      terms.holdAfter = UInt32(row.int(15))
+    }
+    return terms
+  }
+
   private mutating func job(_ row: SQLStatement) throws -> (JobRecord, JobPlace) {
     let id = JobID(rawValue: UInt64(journalValue: row.int(2)))
     let text = row.text(8)
@@ -154,7 +194,8 @@ struct JournalReader {
     }
     let record = JobRecord(
       id: id, sequence: UInt64(journalValue: row.int(3)), pipeline: Array(row.bytes(6)), key: row.text(7), options: options,
-      truncated: row.int(9) != 0, submittedUnixMilliseconds: UInt64(journalValue: row.int(10)), samples: SeedRuns.decode(row.bytes(11)))
+      truncated: row.int(9) != 0, submittedUnixMilliseconds: UInt64(journalValue: row.int(10)), samples: SeedRuns.decode(row.bytes(11)),
+      terms: try terms(row))
     let place = JobPlace(row: row.int(0), first: row.int(4), count: Int64(record.samples.count), stages: row.int(5))
     guard place.count > 0, place.stages == record.options.count, place.stages > 0 else {
       throw damage("job \(id) has no samples or stages")
@@ -166,7 +207,7 @@ struct JournalReader {
     case none, forgotten
     case ended(JobEnding)
 
-    var isCancelled: Bool { if case .ended(let ending) = self { ending.state == .cancelled } else { false } }
+    var isCancelled: Bool { if case .ended(let ending) = self { ending.state == .cancelled || ending.state == .expired } else { false } }
   }
 
   private func ending(_ cursor: inout RowCursor, _ row: Int64) throws -> Ending {

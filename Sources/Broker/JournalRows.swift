@@ -56,6 +56,8 @@ extension JobState {
     case .done: 3
     case .failed: 4
     case .cancelled: 5
+    case .held: 6
+    case .expired: 7
     }
   }
 
@@ -64,8 +66,24 @@ extension JobState {
     case 3: self = .done
     case 4: self = .failed
     case 5: self = .cancelled
+    case 7: self = .expired
     default: return nil
     }
+  }
+}
+
+extension Priority {
+  var journalCode: Int {
+    switch self {
+    case .low: 1
+    case .normal: 2
+    case .high: 3
+    }
+  }
+
+  init?(journalCode: Int) {
+    guard let priority = Self.allCases.first(where: { $0.journalCode == journalCode }) else { return nil }
+    self = priority
   }
 }
 

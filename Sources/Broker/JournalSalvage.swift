@@ -77,7 +77,7 @@ struct JournalSalvage {
   private mutating func copyRows(_ rows: [StoredRow], _ page: UInt32, _ pass: Pass) throws {
     for row in rows {
       if let table = row.table {
-        let isOfSample = [.sample, .output, .checkpoint].contains(table)
+        let isOfSample = [.sample, .output, .checkpoint, .attempt].contains(table)
         if isOfSample == (pass == .samples) { try copy(row, table, page) }
       } else if let what = describe(row, pass) {
         findings.append("page \(page): \(what)")
@@ -130,6 +130,13 @@ struct JournalSalvage {
         return
       }
       if isNewest(row, table, (row.int(2) ?? 0) << 32 | (row.int(3) ?? 0)) { try write(row, table, withTensor: true) }
+    case .choice, .quarantine: if isNewest(row, table, 0) { try write(row, table) }
+    case .attempt:
+      guard job(ofSample: row.id >> JobPlace.attemptBits) != nil else {
+        orphans += 1
+        return
+      }
+      if isNewest(row, table, row.int(3) ?? 0) { try write(row, table) }
     default: break
     }
   }
@@ -180,7 +187,7 @@ struct JournalSalvage {
     switch (row.columns.count, pass) {
     // GRDB's own table.
     case (0...1, _): return nil
-    case (12, .jobs):
+    case (12, .jobs), (16, .jobs):
       let id = row.int(2).map { "\(JobID(rawValue: UInt64(journalValue: $0)))" } ?? "?"
       return "row \(row.id), a job that seems to be \(id), is damaged: it is lost and has to be submitted again"
     case (11, .samples):
@@ -190,10 +197,12 @@ struct JournalSalvage {
       if row.int(2) != nil { return "row \(row.id), a checkpoint, is damaged" }
       guard let (job, place) = job(ofSample: row.id >> JobPlace.stageBits) else { return "row \(row.id), an output, is damaged" }
       return "the output of \(name(row.id, job, place)) is damaged"
-    case (9, _), (11, _), (_, .samples): return nil
+    case (13, .samples): return "row \(row.id), an entry of a job's history, is damaged"
+    case (9, _), (11, _), (13, _), (_, .samples): return nil
     case (6, _): return "row \(row.id), a pipeline, is damaged; there are two of each"
     case (4, _): return "row \(row.id), the end of a job, is damaged"
-    case (3, _): return "row \(row.id), the number of the last commit, is damaged"
+    case (3, _): return "row \(row.id), the number of the last commit or a choice of samples, is damaged"
+    case (5, _): return "row \(row.id), a worker's quarantine, is damaged"
     default: return "row \(row.id) is damaged"
     }
   }

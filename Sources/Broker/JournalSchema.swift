@@ -31,6 +31,20 @@ enum JournalSchema {
           CREATE TABLE pipeline_copy \(pipeline);
           """)
     }
+    migrator.registerMigration("3") { db in
+      try db.execute(
+        sql: """
+          ALTER TABLE job ADD COLUMN tenant TEXT;
+          ALTER TABLE job ADD COLUMN priority INTEGER;
+          ALTER TABLE job ADD COLUMN deadline INTEGER;
+          ALTER TABLE job ADD COLUMN hold INTEGER;
+          CREATE TABLE choice (id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, cancelled BLOB);
+          CREATE TABLE attempt (
+            id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, stage INTEGER, attempt INTEGER, worker TEXT, numerics TEXT, started INTEGER,
+            ended INTEGER, state INTEGER, first_step INTEGER, last_step INTEGER, step_us INTEGER, reason TEXT);
+          CREATE TABLE quarantine (id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, name TEXT, boot INTEGER, reason TEXT);
+          """)
+    }
     return migrator
   }
 }

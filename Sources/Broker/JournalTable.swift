@@ -16,7 +16,10 @@ struct JournalTable: Hashable {
   static let pipelineCopy = JournalTable(name: "pipeline_copy", tag: 1, columns: pipeline.columns)
   static let job = JournalTable(
     name: "job", tag: 2,
-    columns: ["job", "sequence", "first", "stages", "pipeline", "key", "options", "truncated", "submitted", "samples"])
+    columns: [
+      "job", "sequence", "first", "stages", "pipeline", "key", "options", "truncated", "submitted", "samples", "tenant", "priority",
+      "deadline", "hold",
+    ])
   /// Under the job's row id, once the job has ended. Without a state: its rows are being deleted.
   static let ending = JournalTable(name: "ending", tag: 3, columns: ["state", "finished"])
   /// Under the sample's number. Of a sample whose stage is not the row's, the row says nothing, unless it has an error.
@@ -32,7 +35,17 @@ struct JournalTable: Hashable {
   /// One row, with the number of the last commit.
   static let turn = JournalTable(name: "turn", tag: 7, columns: ["number"])
 
-  static let all = [pipeline, pipelineCopy, job, ending, sample, output, checkpoint, turn]
+  /// Under the job's row id, once its samples are not held any more: the samples that were cancelled, a 32-bit number each.
+  static let choice = JournalTable(name: "choice", tag: 8, columns: ["cancelled"])
+  /// Under the sample's number times 128 plus the stage times 16 plus the attempt's last four bits: the last 16 attempts are there.
+  static let attempt = JournalTable(
+    name: "attempt", tag: 9,
+    columns: [
+      "stage", "attempt", "worker", "numerics", "started", "ended", "state", "first_step", "last_step", "step_us", "reason",
+    ])
+  static let quarantine = JournalTable(name: "quarantine", tag: 10, columns: ["name", "boot", "reason"])
+
+  static let all = [pipeline, pipelineCopy, job, ending, sample, output, checkpoint, turn, choice, attempt, quarantine]
 
   /// Index of the first column after `id` and `seal`.
   static let firstColumn = 2

@@ -29,11 +29,17 @@ struct JournalWriter {
   private let outputs: RowWriter
   private let checkpoints: RowWriter
   private let turns: RowWriter
+  private let choices: RowWriter
+  private let attempts: RowWriter
+  private let quarantines: RowWriter
   private let dropOutput: SQLStatement
   private let dropInputs: SQLStatement
   private let forgetPipeline: [SQLStatement]
   private let purgeRows:
-    (samples: SQLStatement, outputs: SQLStatement, checkpoints: SQLStatement, jobs: SQLStatement, endings: SQLStatement)
+    (
+      samples: SQLStatement, outputs: SQLStatement, checkpoints: SQLStatement, jobs: SQLStatement, endings: SQLStatement,
+      attempts: SQLStatement, choices: SQLStatement
+    )
 
   /// Of every job on disk.
   private var places: [JobID: JobPlace]
@@ -70,6 +76,9 @@ struct JournalWriter {
     outputs = try RowWriter(.output, connection)
     checkpoints = try RowWriter(.checkpoint, connection)
     turns = try RowWriter(.turn, connection)
+    choices = try RowWriter(.choice, connection)
+    attempts = try RowWriter(.attempt, connection)
+    quarantines = try RowWriter(.quarantine, connection)
     dropOutput = try SQLStatement(connection, "UPDATE output SET data = NULL WHERE id = ?")
     dropInputs = try SQLStatement(
       connection, "UPDATE output SET data = NULL WHERE id BETWEEN ? AND ? AND (id & 7) < ? AND data IS NOT NULL")
@@ -79,7 +88,7 @@ struct JournalWriter {
     func purge(_ table: JournalTable) throws -> SQLStatement {
       try SQLStatement(connection, "DELETE FROM \(table.name) WHERE id BETWEEN ? AND ?")
     }
-    purgeRows = try (purge(.sample), purge(.output), purge(.checkpoint), purge(.job), purge(.ending))
+    purgeRows = try (purge(.sample), purge(.output), purge(.checkpoint), purge(.job), purge(.ending), purge(.attempt), purge(.choice))
   }
 
   // MARK: Turns
@@ -136,7 +145,7 @@ struct JournalWriter {
     case .sampleFailed(let job, let sample, let reason):
       let number = try number(job, sample)
       try dropCheckpoint(number)
-      for stage in 0..<UInt32(places[job]?.stages ?? 0) { try dropOutput.run(JobPlace.output(number, stage)) }
+      // Its input stays, in case it is tried again.
       try change(TaskID(job: job, sample: sample, stage: states[number]?.stage ?? 0)) {
         $0.error = reason
         $0.isLeased = false
@@ -144,6 +153,16 @@ struct JournalWriter {
       }
     case .finished(let job, let state, let unixMilliseconds): try end(job, state, unixMilliseconds)
     case .forgotten(let job): forget(job)
+    case .chosen(let job, let cancelled): try choose(job, cancelled)
+    case .retried(let job, let tasks): try retry(job, tasks)
+    case .attempted(let job, let attempt): try add(attempt, to: job)
+    case .quarantined(let name, let boot, let reason):
+      quarantines.begin(nextRow)
+      quarantines.add(name)
+      quarantines.add(boot.journalValue)
+      quarantines.add(reason)
+      try quarantines.finish()
+      nextRow += 1
     }
   }
 
@@ -164,6 +183,12 @@ struct JournalWriter {
     jobs.add(job.truncated ? 1 : 0 as Int64)
     jobs.add(job.submittedUnixMilliseconds.journalValue)
     jobs.add(SeedRuns.encode(job.samples))
+    let terms = job.terms
+    let usual = JobTerms()
+    jobs.add(terms.tenant == usual.tenant ? nil : terms.tenant)
+    jobs.add(terms.priority == usual.priority ? nil : Int64(terms.priority.journalCode))
+    jobs.add(terms.deadlineUnixMilliseconds?.journalValue)
+    jobs.add(terms.holdAfter.map(Int64.init))
     try jobs.finish()
     places[job.id] = place
     nextRow += 1
@@ -181,7 +206,7 @@ struct JournalWriter {
       }
     }
     // After a restart what is left of them stays until the job is forgotten.
-    if state == .cancelled { purging.append(Purge(cancelled: place)) }
+    if state == .cancelled || state == .expired { purging.append(Purge(cancelled: place)) }
   }
 
   private func writeEnding(_ row: Int64, _ state: Int?, _ unixMilliseconds: Int64) throws {
@@ -191,11 +216,59 @@ struct JournalWriter {
     try endings.finish()
   }
 
+  private mutating func choose(_ job: JobID, _ cancelled: [UInt32]) throws {
+    choices.begin(try place(job).row)
+    choices.add(cancelled.flatMap { sample in withUnsafeBytes(of: sample.littleEndian) { Array($0) } })
+    try choices.finish()
+    for sample in cancelled {
+      let number = try number(job, sample)
+      try dropCheckpoint(number)
+      for stage in 0..<UInt32(places[job]?.stages ?? 0) { try dropOutput.run(JobPlace.output(number, stage)) }
+      states[number] = nil
+      try purgeRows.samples.run(number, number)
+    }
+  }
+
+  private mutating func retry(_ job: JobID, _ tasks: [TaskRef]) throws {
+    let row = try place(job).row
+    try purgeRows.endings.run(row, row)
+    for ref in tasks {
+      try change(ref.task) {
+        $0.attempt = ref.attempt
+        $0.failures = 0
+        $0.error = nil
+      }
+    }
+  }
+
+  private func add(_ attempt: Attempt, to job: JobID) throws {
+    attempts.begin(JobPlace.attempt(try number(job, attempt.sample), attempt.stage, attempt.number))
+    attempts.add(attempt.stage)
+    attempts.add(attempt.number)
+    attempts.add(attempt.worker)
+    attempts.add(attempt.numerics)
+    attempts.add(attempt.startedUnixMilliseconds.journalValue)
+    attempts.add(attempt.endedUnixMilliseconds?.journalValue)
+    attempts.add(Int64(attempt.state.journalCode))
+    attempts.add(attempt.firstStep)
+    attempts.add(attempt.lastStep)
+    attempts.add(attempt.stepMilliseconds.map { Int64(min(max($0, 0), 1e12) * 1_000) })
+    attempts.add(attempt.reason)
+    try attempts.finish()
+  }
+
   // MARK: Samples
 
   private func place(_ job: JobID) throws -> JobPlace {
     guard let place = places[job] else { throw JournalError(.writeFailed, "job \(job) is not in the journal") }
     return place
+  }
+
+  /// The ids of the attempts at a job's samples, from this one on.
+  func attempts(_ job: JobID, from sample: UInt32) throws -> (first: Int64, ids: ClosedRange<Int64>) {
+    let place = try place(job)
+    let last = place.attempts.upperBound
+    return (place.first, min((place.first + Int64(sample)) << JobPlace.attemptBits, last)...last)
   }
 
   func number(_ job: JobID, _ sample: UInt32) throws -> Int64 {
@@ -309,6 +382,7 @@ struct JournalWriter {
       } else {
         try purgeRows.samples.run(slice.samples.lowerBound, slice.samples.upperBound)
         try purgeRows.outputs.run(slice.outputs.lowerBound, slice.outputs.upperBound)
+        try purgeRows.attempts.run(slice.attempts.lowerBound, slice.attempts.upperBound)
       }
       if purge.count > 0 {
         purging[0] = purge
@@ -317,6 +391,7 @@ struct JournalWriter {
       if purge.stagesOfCancelled == nil {
         try purgeRows.jobs.run(purge.rows.lowerBound, purge.rows.upperBound)
         try purgeRows.endings.run(purge.rows.lowerBound, purge.rows.upperBound)
+        try purgeRows.choices.run(purge.rows.lowerBound, purge.rows.upperBound)
       }
       purging.removeFirst()
     }

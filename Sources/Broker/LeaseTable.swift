@@ -16,6 +16,14 @@ struct Lease {
   var resumeStep: UInt32
   /// When it last took a step.
   var lastProgress: Int64
+  /// For its history: when it began, and with whom.
+  var startedUnix: UInt64
+  var workerName = ""
+  var numerics = ""
+  var firstStep: UInt32 = 0
+  var stepMilliseconds: Double?
+  /// It repeats a stage that its sample has passed, to find out who computes wrongly.
+  var isTrial = false
 
   var worker: PeerID? {
     if case .worker(let peer) = holder { peer } else { nil }
@@ -37,10 +45,6 @@ struct LeaseTable {
   func abandoned(at now: Int64) -> [TaskID] {
     byTask.filter { if case .nobody(let until, _) = $0.value.holder { until <= now } else { false } }.map(\.key)
       .sorted(by: TaskID.isOlder)
-  }
-
-  func stalled(since: Int64) -> [TaskID] {
-    byTask.filter { $0.value.worker != nil && $0.value.lastProgress <= since }.map(\.key).sorted(by: TaskID.isOlder)
   }
 
   /// The broker was not running for a while: that is nobody's lack of progress.

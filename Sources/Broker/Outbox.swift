@@ -11,8 +11,14 @@ final class Outbox {
   /// A peer that takes nothing for this long is gone. ZeroMQ does not always notice: a full queue can outlive its connection.
   static let patience = Duration.seconds(10)
 
+  private struct Message {
+    var frames: [Frame]
+    /// A newer message of the same key takes its place.
+    var key: UInt64?
+  }
+
   private struct Waiting {
-    var messages: Deque<[Frame]> = []
+    var messages: Deque<Message> = []
     var bytes = 0
     /// When it began to wait, or last took a message.
     var lastProgress: ContinuousClock.Instant
@@ -26,14 +32,18 @@ final class Outbox {
 
   init(_ socket: Socket) { self.socket = socket }
 
-  func send(_ frames: [Frame], to peer: PeerID, at now: ContinuousClock.Instant) -> Delivery {
+  /// Bytes that wait for a peer.
+  func bytes(to peer: PeerID) -> Int { waiting[peer]?.bytes ?? 0 }
+
+  /// - Parameter key: of a message that is news only until the next of the same key: while they wait, there is only the last of them.
+  func send(_ frames: [Frame], to peer: PeerID, replacing key: UInt64? = nil, at now: ContinuousClock.Instant) -> Delivery {
     let message = [Frame(peer.bytes)] + frames
-    if waiting[peer] != nil { return enqueue(message, peer, now) }
+    if waiting[peer] != nil { return enqueue(message, key, peer, now) }
     do throws(ZeroMQError) {
       try socket.send(message)
       return .accepted
     } catch {
-      return error.code == .wouldBlock ? enqueue(message, peer, now) : .gone
+      return error.code == .wouldBlock ? enqueue(message, key, peer, now) : .gone
     }
   }
 
@@ -41,7 +51,7 @@ final class Outbox {
   func retry(at now: ContinuousClock.Instant) -> [PeerID] {
     var gone: [PeerID] = []
     for peer in Array(waiting.keys) {
-      while let message = waiting[peer]?.messages.first {
+      while let message = waiting[peer]?.messages.first?.frames {
         do throws(ZeroMQError) {
           try socket.send(message)
         } catch {
@@ -65,13 +75,20 @@ final class Outbox {
     bytes -= waiting.removeValue(forKey: peer)?.bytes ?? 0
   }
 
-  private func enqueue(_ message: [Frame], _ peer: PeerID, _ now: ContinuousClock.Instant) -> Delivery {
+  private func enqueue(_ message: [Frame], _ key: UInt64?, _ peer: PeerID, _ now: ContinuousClock.Instant) -> Delivery {
     let size = Self.size(message)
+    if let key, let index = waiting[peer]?.messages.firstIndex(where: { $0.key == key }) {
+      let before = waiting[peer].map { Self.size($0.messages[index].frames) } ?? 0
+      waiting[peer]?.messages[index].frames = message
+      waiting[peer]?.bytes += size - before
+      bytes += size - before
+      return .accepted
+    }
     var queue = waiting[peer] ?? Waiting(lastProgress: now)
     guard queue.messages.count < Self.maxMessagesPerPeer, queue.bytes + size <= Self.maxBytesPerPeer, bytes + size <= Self.maxBytes
     else { return .full }
     waiting[peer] = nil
-    queue.messages.append(message)
+    queue.messages.append(Message(frames: message, key: key))
     queue.bytes += size
     bytes += size
     waiting[peer] = queue

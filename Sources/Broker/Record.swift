@@ -17,12 +17,20 @@ package enum Record: Sendable {
   case checkpointDropped(TaskID)
   /// The sample moves on. Its checkpoint and the previous stage's output are no longer needed.
   case stageDone(TaskID, StageOutcome, output: WireTensor)
-  /// The sample is given up; its tensors are no longer needed.
+  /// The sample is given up; its checkpoint is no longer needed.
   case sampleFailed(JobID, sample: UInt32, reason: String)
   /// Every sample is finished, failed or cancelled. Only the final tensors of finished samples are still needed.
   case finished(JobID, JobState, unixMilliseconds: UInt64)
   /// The job and all of its tensors are no longer needed.
   case forgotten(JobID)
+  /// The job's samples are not held any more; these were cancelled instead, and their tensors are no longer needed.
+  case chosen(JobID, cancelled: [UInt32])
+  /// These tasks had failed, in these last attempts, and wait again. If the job had ended, it goes on.
+  case retried(JobID, [TaskRef])
+  /// An attempt is over: for the job's history.
+  case attempted(JobID, Attempt)
+  /// The worker gets no work any more.
+  case quarantined(name: String, boot: UInt64, reason: String)
 }
 
 package struct JobRecord: Hashable, Sendable {
@@ -36,10 +44,11 @@ package struct JobRecord: Hashable, Sendable {
   package var truncated: Bool
   package var submittedUnixMilliseconds: UInt64
   package var samples: [SampleSeed]
+  package var terms: JobTerms
 
   package init(
     id: JobID, sequence: UInt64, pipeline: [UInt8], key: String, options: [StageOptions], truncated: Bool,
-    submittedUnixMilliseconds: UInt64, samples: [SampleSeed]
+    submittedUnixMilliseconds: UInt64, samples: [SampleSeed], terms: JobTerms = JobTerms()
   ) {
     self.id = id
     self.sequence = sequence
@@ -49,6 +58,7 @@ package struct JobRecord: Hashable, Sendable {
     self.truncated = truncated
     self.submittedUnixMilliseconds = submittedUnixMilliseconds
     self.samples = samples
+    self.terms = terms
   }
 }
 

@@ -4,10 +4,25 @@ package import Wire
 package struct Snapshot: Hashable, Sendable {
   package var pipelines: [PipelineInfo]
   package var jobs: [JobSnapshot]
+  package var quarantined: [QuarantineRecord]
 
-  package init(pipelines: [PipelineInfo] = [], jobs: [JobSnapshot] = []) {
+  package init(pipelines: [PipelineInfo] = [], jobs: [JobSnapshot] = [], quarantined: [QuarantineRecord] = []) {
     self.pipelines = pipelines
     self.jobs = jobs
+    self.quarantined = quarantined
+  }
+}
+
+/// A worker process that gets no work.
+package struct QuarantineRecord: Hashable, Sendable {
+  package var name: String
+  package var boot: UInt64
+  package var reason: String
+
+  package init(name: String, boot: UInt64, reason: String) {
+    self.name = name
+    self.boot = boot
+    self.reason = reason
   }
 }
 
@@ -16,11 +31,14 @@ package struct JobSnapshot: Hashable, Sendable {
   /// As many as the record has, in order.
   package var samples: [SampleSnapshot]
   package var ending: JobEnding?
+  /// Its samples are not held any more.
+  package var isChosen: Bool
 
-  package init(record: JobRecord, samples: [SampleSnapshot], ending: JobEnding? = nil) {
+  package init(record: JobRecord, samples: [SampleSnapshot], ending: JobEnding? = nil, isChosen: Bool = false) {
     self.record = record
     self.samples = samples
     self.ending = ending
+    self.isChosen = isChosen
   }
 }
 
@@ -44,10 +62,12 @@ package struct SampleSnapshot: Hashable, Sendable {
   package var outcomes: [StageOutcome]
   /// Why it was given up.
   package var error: String?
+  /// It was not chosen to go on.
+  package var isCancelled: Bool
 
   package init(
     attempt: UInt32 = 0, failures: UInt32 = 0, isLeased: Bool = false, checkpoint: CheckpointRecord? = nil,
-    outcomes: [StageOutcome] = [], error: String? = nil
+    outcomes: [StageOutcome] = [], error: String? = nil, isCancelled: Bool = false
   ) {
     self.attempt = attempt
     self.failures = failures
@@ -55,5 +75,6 @@ package struct SampleSnapshot: Hashable, Sendable {
     self.checkpoint = checkpoint
     self.outcomes = outcomes
     self.error = error
+    self.isCancelled = isCancelled
   }
 }

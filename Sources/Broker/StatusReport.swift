@@ -11,12 +11,15 @@ enum StatusReport {
     var status = JobStatus(
       job: job.id, state: job.state, pipeline: pipeline.name, digest: pipeline.digest, samples: UInt32(job.samples.count),
       stages: [], submittedUnixMilliseconds: job.submittedUnixMilliseconds, finishedUnixMilliseconds: job.ending?.unixMilliseconds,
-      truncated: job.truncated)
+      truncated: job.truncated, tenant: job.terms.tenant, priority: job.terms.priority,
+      deadlineUnixMilliseconds: job.terms.deadlineUnixMilliseconds,
+      holdAfter: job.isHolding ? job.terms.holdAfter.map { pipeline.stages[Int($0)].name } : nil,
+      reason: job.state == .expired ? "it could not be done by its deadline" : nil)
     for (index, tally) in job.tallies.enumerated() {
       status.stages.append(
         StageStatus(
           stage: pipeline.stages[index].name, queued: tally.waiting, running: tally.leased, done: tally.done, failed: tally.failed,
-          stepsDone: tally.stepsDone, stepsTotal: UInt64(job.steps(ofStage: index)) * UInt64(job.samples.count)))
+          stepsDone: tally.stepsDone, stepsTotal: UInt64(job.steps(ofStage: index)) * UInt64(job.samples.count), held: tally.held))
     }
     return status
   }
@@ -32,13 +35,23 @@ enum StatusReport {
     return status
   }
 
-  static func workers(_ workers: [Worker], at now: Int64) -> [WorkerStatus] {
+  /// With the samples that failed for good, and no others.
+  static func dead(_ job: Job, _ pipeline: PipelineInfo) -> JobStatus {
+    var status = brief(job, pipeline)
+    status.details = job.samples.enumerated().filter { $0.element.phase == .failed }.prefix(maxDetails).map { index, sample in
+      detail(of: sample, index: UInt32(index), pipeline)
+    }
+    return status
+  }
+
+  static func workers(_ workers: [Worker], _ quarantine: Quarantine, at now: Int64) -> [WorkerStatus] {
     workers.map { worker in
       let hello = worker.hello
       return WorkerStatus(
         name: hello.name, stage: hello.stage, pipeline: hello.pipeline.name, digest: hello.pipeline.digest, numerics: hello.numerics,
         slots: hello.slots, running: UInt32(worker.leases.count), finished: worker.finished, stepMilliseconds: worker.stepMilliseconds,
-        silentMilliseconds: UInt32(clamping: now - worker.lastHeard), host: hello.host, pid: hello.pid)
+        silentMilliseconds: UInt32(clamping: now - worker.lastHeard), host: hello.host, pid: hello.pid,
+        quarantine: quarantine[worker.process])
     }
   }
 
@@ -47,6 +60,7 @@ enum StatusReport {
       switch sample.phase {
       case .waiting: sample.attempt > 0 || sample.stage > 0 ? .running : .queued
       case .leased: .running
+      case .held: .held
       case .done: .done
       case .failed: .failed
       case .cancelled: .cancelled

@@ -29,6 +29,8 @@ struct Worker {
   var leases: Set<TaskID> = []
   var finished: UInt64 = 0
   var stepMilliseconds: Double?
+  /// It computed wrongly, and gets no work.
+  var isQuarantined = false
 
   var peer: PeerID { profile.peer }
   var hello: WorkerHello { profile.hello }
@@ -36,7 +38,7 @@ struct Worker {
   var number: Int { profile.number }
   var process: WorkerProcess { profile.process }
 
-  var freeSlots: Int { Int(hello.slots) - leases.count }
+  var freeSlots: Int { isQuarantined ? 0 : Int(hello.slots) - leases.count }
   var freeBytes: UInt64 { hello.bytes - min(hello.bytes, bytesHeld) }
 }
 
@@ -98,15 +100,29 @@ struct WorkerTable {
 
   func hasFreeSlot(_ stage: StageKey) -> Bool { freeSlots[stage, default: 0] > 0 }
 
-  /// The least busy worker of a stage with a free slot and room for what `need` says it needs; the first to arrive of equals.
-  func choose(_ stage: StageKey, need: (Worker) -> UInt64) -> PeerID? {
-    var best: (peer: PeerID, held: Int, slots: Int)?
+  /// Workers of a stage that may get work.
+  func count(_ stage: StageKey) -> Int { serving(stage).count }
+
+  /// Tasks that they can hold.
+  func slots(_ stage: StageKey) -> Int { serving(stage).reduce(0) { $0 + Int($1.hello.slots) } }
+
+  private func serving(_ stage: StageKey) -> [Worker] {
+    (byStage[stage] ?? []).compactMap { byPeer[$0] }.filter { !$0.isQuarantined }
+  }
+
+  /// A worker of a stage with a free slot and room for what `need` says it needs. One that can go on from the task's checkpoint is the best;
+  /// then the least busy; of equals the first to arrive.
+  func choose(
+    _ stage: StageKey, need: (Worker) -> (bytes: UInt64, resumes: Bool), where isFit: (Worker) -> Bool = { _ in true }
+  ) -> PeerID? {
+    var best: (peer: PeerID, held: Int, slots: Int, resumes: Bool)?
     for peer in byStage[stage] ?? [] {
       guard let worker = byPeer[peer], worker.freeSlots > 0 else { continue }
       let held = worker.leases.count
       let slots = Int(worker.hello.slots)
-      if let best, held * best.slots >= best.held * slots { continue }
-      if need(worker) <= worker.freeBytes { best = (peer, held, slots) }
+      let need = need(worker)
+      if let best, best.resumes == need.resumes ? held * best.slots >= best.held * slots : best.resumes { continue }
+      if need.bytes <= worker.freeBytes, isFit(worker) { best = (peer, held, slots, need.resumes) }
     }
     return best?.peer
   }

@@ -131,11 +131,13 @@ public actor WeirClient {
 
   /// One finished image, its digest verified.
   ///
-  /// - Parameter sample: Counts from 0.
+  /// - Parameters:
+  ///   - sample: Counts from 0.
+  ///   - stage: Its output instead, which is there from the stage's end to the next one's; empty: the finished image.
   /// - Throws: ``ClientError/Code/refused`` with ``Refusal/Code/notReady`` while the sample is not finished;
   ///   ``ClientError/Code/corrupted`` if the bytes that arrived are not those the digest was taken of.
-  public func fetch(_ job: JobID, sample: UInt32) async throws(ClientError) -> FinishedImage {
-    let reply = try await ask(.fetch(job, sample: sample), patience: options.waitPatience)
+  public func fetch(_ job: JobID, sample: UInt32, stage: String = "") async throws(ClientError) -> FinishedImage {
+    let reply = try await ask(.fetch(job, sample: sample, stage: stage), patience: options.waitPatience)
     guard case .image(let image) = reply, image.job == job, image.sample == sample else { throw unexpected(reply, to: "a fetch") }
     guard image.tensor.digest == image.digest else {
       throw ClientError(.corrupted, "the bytes of image \(sample) of job \(job) do not have the digest that \(broker) sent with them")
@@ -148,6 +150,41 @@ public actor WeirClient {
     let reply = try await ask(.cancel(job), patience: options.patience)
     guard case .cancelled(let cancellation) = reply else { throw unexpected(reply, to: "a cancel") }
     return cancellation
+  }
+
+  /// Lets held samples go on and cancels the job's other open ones. Asked twice it answers alike.
+  ///
+  /// - Parameter keep: Samples, counted from 0; at least one.
+  public func release(_ job: JobID, keep: [UInt32]) async throws(ClientError) -> Choice {
+    let reply = try await ask(.release(job, keep: keep), patience: options.patience)
+    guard case .released(let choice) = reply else { throw unexpected(reply, to: "a release") }
+    return choice
+  }
+
+  /// Tries samples again that failed for good.
+  ///
+  /// - Parameter samples: Counted from 0; none: all that failed.
+  /// - Returns: How many are tried again. Asked twice it may answer 0, for they are at it.
+  public func retry(_ job: JobID, samples: [UInt32] = []) async throws(ClientError) -> UInt32 {
+    let reply = try await ask(.retry(job, samples: samples), patience: options.patience)
+    guard case .retried(let count) = reply else { throw unexpected(reply, to: "a retry") }
+    return count
+  }
+
+  /// The newest jobs with samples that failed for good; these are their `details`.
+  public func deadJobs(limit: UInt32 = 100) async throws(ClientError) -> [JobStatus] {
+    let reply = try await ask(.dead(limit: limit), patience: options.patience)
+    guard case .jobs(let jobs) = reply else { throw unexpected(reply, to: "a status") }
+    return jobs
+  }
+
+  /// Who worked on a job, and when: by sample, stage and attempt. A long history comes in parts.
+  ///
+  /// - Parameter sample: Begin with this one.
+  public func history(of job: JobID, from sample: UInt32 = 0) async throws(ClientError) -> [Attempt] {
+    let reply = try await ask(.history(job, sample: sample), patience: options.patience)
+    guard case .history(let attempts) = reply else { throw unexpected(reply, to: "a history request") }
+    return attempts
   }
 
   /// The workers that the broker knows.

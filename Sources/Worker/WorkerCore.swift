@@ -1,4 +1,5 @@
 package import Wire
+import ZeroMQ
 
 /// A worker's life as a pure state machine: events in, actions out, time as an argument.
 ///
@@ -89,6 +90,10 @@ package struct WorkerCore: Sendable {
     var dead: Duration
     /// `nil`: no checkpoints.
     var checkpoint: Duration?
+    /// Of all tasks' checkpoints together; 0: no limit.
+    var checkpointBytesPerSecond: UInt64
+    /// What was sent so far has used up the limit until then.
+    var nextCheckpoint: Duration
     var lastHeard: Duration
     var nextBeat: Duration
   }
@@ -198,12 +203,15 @@ package struct WorkerCore: Sendable {
   /// Everything the broker may count on: what runs, and what is finished but not settled.
   private var progressOfAll: [TaskProgress] { running + unsettled.map(\.progress) }
 
-  private mutating func welcome(beat: UInt32, dead: UInt32, checkpoint: UInt32, _ now: Duration, _ actions: inout [Action]) {
+  private mutating func welcome(
+    beat: UInt32, dead: UInt32, checkpoint: UInt32, checkpointBytesPerSecond: UInt64, _ now: Duration, _ actions: inout [Action]
+  ) {
     // A broker that asks for no beats at all would have every peer declared dead.
     let beat = Duration.milliseconds(max(beat, 10))
     link = .live(
       Session(
         beat: beat, dead: max(.milliseconds(dead), beat * 2), checkpoint: checkpoint == 0 ? nil : .milliseconds(checkpoint),
+        checkpointBytesPerSecond: checkpointBytesPerSecond, nextCheckpoint: now,
         lastHeard: now, nextBeat: now + beat))
     failures = 0
     if !welcomed {
@@ -277,8 +285,8 @@ package struct WorkerCore: Sendable {
     case .idle, .down, .locating, .closed: return
     }
     switch command {
-    case .welcome(let beat, let dead, let checkpoint):
-      if !isLive { welcome(beat: beat, dead: dead, checkpoint: checkpoint, now, &actions) }
+    case .welcome(let beat, let dead, let checkpoint, let rate):
+      if !isLive { welcome(beat: beat, dead: dead, checkpoint: checkpoint, checkpointBytesPerSecond: rate, now, &actions) }
     case .disconnect(let reason): goDown(reason, now, &actions)
     // Nothing else means anything before the welcome.
     case _ where !isLive: break
@@ -334,7 +342,13 @@ package struct WorkerCore: Sendable {
     case .checkpoint(let task, let checkpoint):
       guard let index = held.firstIndex(where: { $0.task == task }) else { return }
       held[index].step = checkpoint.step
-      if isLive, !held[index].revoked { actions.append(.send(.checkpoint(task, checkpoint))) }
+      guard case .live(var session) = link, !held[index].revoked else { return }
+      actions.append(.send(.checkpoint(task, checkpoint)))
+      if session.checkpointBytesPerSecond > 0 {
+        let bytes = checkpoint.tensors.reduce(0) { $0 + $1.data.count }
+        session.nextCheckpoint = max(now, session.nextCheckpoint) + .seconds(Double(bytes) / Double(session.checkpointBytesPerSecond))
+        link = .live(session)
+      }
     case .finished(let result, let steps): ended(result.task, .result(result), step: steps, &actions)
     case .failed(let task, let reason, let permanent):
       actions.append(.note(.warning, "task \(task) failed\(permanent ? " for good" : ""): \(reason)"))
@@ -356,7 +370,7 @@ package struct WorkerCore: Sendable {
       held[index].lastProgress = now
       actions.append(.send(.progress(progress, stepMilliseconds: milliseconds)))
     }
-    if let interval = session.checkpoint, now >= held[index].lastCheckpoint + interval {
+    if let interval = session.checkpoint, now >= held[index].lastCheckpoint + interval, now >= session.nextCheckpoint {
       held[index].lastCheckpoint = now
       actions.append(.compute(.checkpoint(progress.task)))
     }

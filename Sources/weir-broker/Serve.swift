@@ -39,11 +39,20 @@ struct Serve: AsyncParsableCommand {
   @Option(help: "Workers save a running task's state this often; 0: never.")
   var checkpointMs: UInt32 = 2_000
 
-  @Option(help: "A task that takes no step for this long is taken from its worker.")
+  @Option(help: "A task that takes no step for this long is taken from its worker. Once a stage was measured: 20 steps, at least 30 s.")
   var stallMs: UInt32 = 300_000
 
   @Option(help: "Tasks (stages of samples) that may be open at a time; more are refused.")
   var maxOpenTasks = 200_000
+
+  @Option(help: "The same of one tenant. (default: as many as of all)")
+  var maxTenantTasks: Int?
+
+  @Option(help: ArgumentHelp("A tenant's part of the fleet against the others', which have 1.", valueName: "tenant=number"))
+  var weight: [String] = []
+
+  @Option(help: "Of running tasks' states a worker sends at most this many MiB/s; 0: no limit.")
+  var checkpointMibPerSecond: UInt64 = 32
 
   @Option(help: "A task is given up after this many failures in a row without progress.")
   var maxAttempts: UInt32 = 5
@@ -65,6 +74,11 @@ struct Serve: AsyncParsableCommand {
     guard beatMs >= 10, beatMs <= 600_000 else { throw ValidationError("--beat-ms \(beatMs) is not in 10…600000") }
     guard deadMs / 2 >= beatMs else { throw ValidationError("--dead-ms \(deadMs) has to be at least twice --beat-ms \(beatMs)") }
     guard maxOpenTasks >= 1 else { throw ValidationError("--max-open-tasks has to be at least 1") }
+    guard maxTenantTasks ?? 1 >= 1 else { throw ValidationError("--max-tenant-tasks has to be at least 1") }
+    guard checkpointMibPerSecond < 1 << 20 else {
+      throw ValidationError("--checkpoint-mib-per-second \(checkpointMibPerSecond) is too large")
+    }
+    _ = try weights()
     guard maxAttempts >= 1 else { throw ValidationError("--max-attempts has to be at least 1") }
     guard keepSamples >= 0 else { throw ValidationError("--keep-samples cannot be negative") }
     guard Logger.Level(rawValue: logLevel) != nil else { throw ValidationError("--log-level: there is no level '\(logLevel)'") }
@@ -92,6 +106,18 @@ struct Serve: AsyncParsableCommand {
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
+  private func weights() throws -> [String: Double] {
+    var weights: [String: Double] = [:]
+    for text in weight {
+      let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+      guard parts.count == 2, let number = Double(parts[1]), number >= 0.001, number <= 1_000_000 else {
+        throw ValidationError("--weight '\(text)': write it like --weight alice=3, with a number from 0.001 to 1000000")
+      }
+      weights[parts[0]] = number
+    }
+    return weights
+  }
+
   private func brokerConfiguration() throws -> BrokerConfiguration {
     var limits = BrokerLimits()
     limits.beatMilliseconds = beatMs
@@ -100,6 +126,9 @@ struct Serve: AsyncParsableCommand {
     limits.checkpointMilliseconds = checkpointMs
     limits.stallMilliseconds = stallMs
     limits.maxOpenTasks = maxOpenTasks
+    limits.maxOpenTasksPerTenant = maxTenantTasks ?? maxOpenTasks
+    limits.weights = try weights()
+    limits.checkpointBytesPerSecond = checkpointMibPerSecond << 20
     limits.maxAttempts = maxAttempts
     limits.keptSamples = keepSamples
     limits.keptBytes = keepBytes.bytes

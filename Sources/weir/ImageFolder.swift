@@ -29,11 +29,13 @@ struct ImageFolder: Sendable {
     return RGBImage(chw: tensor.floats(), width: Int(tensor.shape[2]), height: Int(tensor.shape[1]))
   }
 
-  /// Writes `JOB-INDEX.png`. Nothing in the file tells the job: the same sample is the same file, whoever made it.
+  /// Writes `JOB-INDEX.png`, or `JOB-INDEX-STAGE.png` of a stage that is not the last. Nothing in the file tells the job: the same sample is the same file, whoever made it.
   ///
-  /// - Parameter status: of the job, with labels and options.
+  /// - Parameters:
+  ///   - status: of the job, with labels and options.
+  ///   - stage: empty: the image is finished.
   /// - Returns: The file's path.
-  func save(_ pixels: RGBImage, _ image: FinishedImage, of status: JobStatus) throws -> String {
+  func save(_ pixels: RGBImage, _ image: FinishedImage, of status: JobStatus, stage: String) throws -> String {
     let stages = status.options.map { options in
       StageText(
         stage: options.stage, sampler: options.sampler ?? "", steps: Int(options.steps ?? 0), eta: options.eta ?? 0,
@@ -42,7 +44,12 @@ struct ImageFolder: Sendable {
     let text = imageMetadata(
       label: status.labelName(image.label) ?? String(image.label), seed: image.seed, pipeline: status.pipeline, digest: hex(status.digest),
       stages: stages, truncated: status.truncated, numerics: image.numerics)
-    return try write(try pixels.png(text: text), "\(image.job)-\(image.sample).png")
+    return try write(try pixels.png(text: text), "\(image.job)-\(image.sample)\(stage.isEmpty ? "" : "-\(fileName(stage))").png")
+  }
+
+  /// A stage's name comes from a worker, and may not lead out of the folder.
+  private func fileName(_ stage: String) -> String {
+    String(stage.map { $0.isLetter || $0.isNumber || $0 == "_" ? $0 : "_" })
   }
 
   func saveContactSheet(_ images: [RGBImage], columns: Int) throws -> String {

@@ -22,13 +22,15 @@ package enum JSONLines {
       var stage: String
       var queued, running, done, failed: UInt32
       var stepsDone, stepsTotal: UInt64
+      /// Wait before the stage to be released.
+      var held: UInt32
     }
 
     struct Sample: Encodable {
       var index, label: UInt32
       var labelName: String?
       var seed: UInt64
-      /// `queued`, `running`, `done`, `failed` or `cancelled`.
+      /// `queued`, `running`, `done`, `failed`, `cancelled` or `held`.
       var state: String
       /// The stage it is in.
       var stage: String?
@@ -60,6 +62,14 @@ package enum JSONLines {
     var options: [Options]?
     /// The first 1,000 samples; only where one job was asked for.
     var details: [Sample]?
+    var tenant, priority: String
+    var deadlineMs: UInt64?
+    /// Not once the samples were released.
+    var holdAfter: String?
+    /// Why it expired.
+    var reason: String?
+    /// Only of `weir status JOB`.
+    var history: [Attempt]?
   }
 
   /// `weir submit`, `watch` and `fetch` with `--out`: an image was written.
@@ -73,6 +83,33 @@ package enum JSONLines {
     var digest: String
     var numerics: String
     var path: String
+  }
+
+  /// Of `weir status JOB`: one worker's go at one stage of a sample.
+  struct Attempt: Encodable {
+    var sample: UInt32
+    var stage: String
+    var attempt: UInt32
+    var worker, numerics: String
+    /// `running`, `done`, `failed`, or `cancelled`: stopped or handed back.
+    var state: String
+    var startedMs: UInt64
+    var endedMs: UInt64?
+    var firstStep, lastStep: UInt32
+    var stepMs: Double?
+    var reason: String?
+  }
+
+  /// `weir release`, in samples.
+  struct Released: Encodable {
+    var job: String
+    var kept, cancelled: UInt32
+  }
+
+  /// `weir retry`.
+  struct Retried: Encodable {
+    var job: String
+    var samples: UInt32
   }
 
   /// `weir cancel`, in samples.
@@ -90,6 +127,8 @@ package enum JSONLines {
     var silentMs: UInt32
     var host: String
     var pid: UInt32
+    /// Why it gets no work.
+    var quarantine: String?
   }
 
   /// One line on standard output.
@@ -115,7 +154,7 @@ extension JSONLines.Job {
       stages: status.stages.map {
         Stage(
           stage: $0.stage, queued: $0.queued, running: $0.running, done: $0.done, failed: $0.failed, stepsDone: $0.stepsDone,
-          stepsTotal: $0.stepsTotal)
+          stepsTotal: $0.stepsTotal, held: $0.held)
       },
       options: status.options.isEmpty
         ? nil
@@ -125,7 +164,29 @@ extension JSONLines.Job {
           Sample(
             index: $0.index, label: $0.label, labelName: status.labelName($0.label), seed: $0.seed, state: $0.state.word, stage: $0.stage,
             attempts: $0.attempts, error: $0.error)
-        } : nil)
+        } : nil,
+      tenant: status.tenant, priority: status.priority.word, deadlineMs: status.deadlineUnixMilliseconds, holdAfter: status.holdAfter,
+      reason: status.reason)
+  }
+}
+
+extension JSONLines.Attempt {
+  init(_ attempt: Attempt, stages: [StageStatus]) {
+    self.init(
+      sample: attempt.sample, stage: Int(attempt.stage) < stages.count ? stages[Int(attempt.stage)].stage : "\(attempt.stage)",
+      attempt: attempt.number, worker: attempt.worker, numerics: attempt.numerics, state: attempt.state.word,
+      startedMs: attempt.startedUnixMilliseconds, endedMs: attempt.endedUnixMilliseconds, firstStep: attempt.firstStep,
+      lastStep: attempt.lastStep, stepMs: attempt.stepMilliseconds, reason: attempt.reason)
+  }
+}
+
+extension Priority {
+  package var word: String {
+    switch self {
+    case .low: "low"
+    case .normal: "normal"
+    case .high: "high"
+    }
   }
 }
 
@@ -134,7 +195,7 @@ extension JSONLines.Worker {
     self.init(
       name: worker.name, stage: worker.stage, pipeline: worker.pipeline, digest: hex(worker.digest), numerics: worker.numerics,
       slots: worker.slots, running: worker.running, finished: worker.finished, stepMs: worker.stepMilliseconds,
-      silentMs: worker.silentMilliseconds, host: worker.host, pid: worker.pid)
+      silentMs: worker.silentMilliseconds, host: worker.host, pid: worker.pid, quarantine: worker.quarantine)
   }
 }
 

@@ -22,13 +22,14 @@ struct JobFollower {
     self.reporter = reporter
   }
 
-  /// - Returns: The job's final state.
+  /// - Returns: The job's final state, or the one in which it waits for a choice.
   mutating func run() async throws -> JobStatus {
     var last: JobStatus?
     var lookedAt: UInt32 = 0
     for try await status in client.watch(job) {
       last = status
       try reporter.progress(status)
+      if status.state == .held { break }
       if folder != nil, status.finishedSamples > lookedAt, let full = try await withSamples(status) {
         lookedAt = full.finishedSamples
         try await save(listed(in: full), of: full)
@@ -37,6 +38,10 @@ struct JobFollower {
     // A stream whose task was cancelled ends without an error.
     try Task.checkCancellation()
     guard let last else { throw Failure("the watch of job \(job) ended before it began") }
+    if last.state == .held, let stage = last.holdAfter {
+      if let full = try await withSamples(last) { try await saveDrafts(full, after: stage) }
+      return last
+    }
     try await saveFinished(last)
     return last
   }
@@ -52,6 +57,19 @@ struct JobFollower {
     let listed = UInt32(clamping: status.details.count)
     if listed < status.samples { try await save(Array(listed..<status.samples), of: status, skippingUnfinished: true) }
     if let content = sheet.content {
+      reporter.note("contact sheet: \(try folder.saveContactSheet(content.images, columns: content.columns))")
+    }
+    return saved.count
+  }
+
+  /// Saves the outputs of a stage that is not the last, of samples that wait there or are in the next, and a contact sheet.
+  ///
+  /// - Returns: How many were saved.
+  @discardableResult
+  mutating func saveDrafts(_ status: JobStatus, after stage: String) async throws -> Int {
+    guard folder != nil else { return 0 }
+    try await save(Array(0..<status.samples), of: status, stage: stage, skippingUnfinished: true)
+    if let folder, let content = sheet.content {
       reporter.note("contact sheet: \(try folder.saveContactSheet(content.images, columns: content.columns))")
     }
     return saved.count
@@ -74,7 +92,9 @@ struct JobFollower {
     folder == nil ? [] : status.details.filter { $0.state == .done }.map(\.index)
   }
 
-  private mutating func save(_ indexes: [UInt32], of status: JobStatus, skippingUnfinished: Bool = false) async throws {
+  private mutating func save(
+    _ indexes: [UInt32], of status: JobStatus, stage: String = "", skippingUnfinished: Bool = false
+  ) async throws {
     let indexes = indexes.filter { !saved.contains($0) }
     for start in stride(from: 0, to: indexes.count, by: Self.fetches) {
       let (client, job) = (client, job)
@@ -83,9 +103,9 @@ struct JobFollower {
         for index in batch {
           group.addTask {
             do throws(ClientError) {
-              return try await client.fetch(job, sample: index)
+              return try await client.fetch(job, sample: index, stage: stage)
             } catch {
-              guard skippingUnfinished, error.code == .refused else { throw error }
+              guard skippingUnfinished, let code = error.refusal?.code, code == .notReady || code == .notFound else { throw error }
               return nil
             }
           }
@@ -95,7 +115,7 @@ struct JobFollower {
       for image in images.sorted(by: { $0.sample < $1.sample }) {
         guard let folder else { continue }
         let pixels = try ImageFolder.decode(image)
-        let path = try folder.save(pixels, image, of: status)
+        let path = try folder.save(pixels, image, of: status, stage: stage)
         sheet.add(pixels, sample: image.sample, label: image.label)
         saved.insert(image.sample)
         try reporter.saved(image, labelName: status.labelName(image.label), at: path)

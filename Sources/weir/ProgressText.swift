@@ -36,6 +36,7 @@ package struct ProgressText: Hashable, Sendable {
   package static func line(_ status: JobStatus, seconds: Int) -> String {
     let stages = status.stages.map { stage in
       var text = "\(printable(stage.stage)) \(stage.done)/\(status.samples)"
+      if stage.held > 0 { text += " (\(stage.held) held)" }
       if stage.running > 0 { text += " (\(stage.running) running)" }
       if stage.failed > 0 { text += " (\(stage.failed) failed)" }
       return "\(text) \(percent(stage))%"
@@ -83,6 +84,8 @@ extension JobState {
     case .done: "done"
     case .failed: "failed"
     case .cancelled: "cancelled"
+    case .held: "held"
+    case .expired: "expired"
     }
   }
 }

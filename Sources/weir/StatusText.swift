@@ -18,18 +18,26 @@ package enum StatusText {
   package static func job(_ job: JobStatus, now: UInt64) -> [String] {
     var head = Table([("JOB", .left), ("STATE", .left), ("DONE", .right), ("PIPELINE", .left), ("TIME", .right)])
     head.add(["\(job.job)", job.state.word, "\(job.finishedSamples)/\(job.samples)", job.pipeline, time(job, now: now)])
+    var terms = ["tenant \(job.tenant)", "priority \(job.priority.word)"]
+    if let deadline = job.deadlineUnixMilliseconds, !job.state.isFinal {
+      let left = ProgressText.clock(Int((deadline - min(now, deadline)) / 1000 % (1 << 40)))
+      terms.append("\(left) to its deadline")
+    }
+    if let stage = job.holdAfter { terms.append("held after \(stage)") }
+    if let reason = job.reason { terms.append(reason) }
     var stages = Table([
-      ("STAGE", .left), ("QUEUED", .right), ("RUNNING", .right), ("DONE", .right), ("FAILED", .right), ("STEPS", .right),
+      ("STAGE", .left), ("HELD", .right), ("QUEUED", .right), ("RUNNING", .right), ("DONE", .right), ("FAILED", .right), ("STEPS", .right),
       ("SAMPLER", .left),
     ])
     for stage in job.stages {
       let options = job.options.first { $0.stage == stage.stage }
       stages.add([
-        stage.stage, "\(stage.queued)", "\(stage.running)", "\(stage.done)", "\(stage.failed)", "\(stage.stepsDone)/\(stage.stepsTotal)",
+        stage.stage, "\(stage.held)", "\(stage.queued)", "\(stage.running)", "\(stage.done)", "\(stage.failed)",
+        "\(stage.stepsDone)/\(stage.stepsTotal)",
         options.map(sampler) ?? "",
       ])
     }
-    var lines = head.lines + [""] + stages.lines
+    var lines = head.lines + ["", printable(terms.joined(separator: ", ")), ""] + stages.lines
     let failed = job.details.filter { $0.state == .failed }
     if !failed.isEmpty {
       var table = Table([
@@ -42,6 +50,46 @@ package enum StatusText {
       lines += [""] + table.lines
     }
     return lines
+  }
+
+  /// Who worked on a job.
+  ///
+  /// - Parameter limit: attempts shown, the last of them.
+  package static func history(_ attempts: [Attempt], of job: JobStatus, now: UInt64, limit: Int) -> [String] {
+    guard !attempts.isEmpty else { return [] }
+    var table = Table([
+      ("SAMPLE", .right), ("STAGE", .left), ("ATTEMPT", .right), ("WORKER", .left), ("STATE", .left), ("STEPS", .right),
+      ("STEP MS", .right),
+      ("BEGAN", .right), ("TOOK", .right), ("REASON", .left),
+    ])
+    for attempt in attempts.suffix(limit) {
+      let began = attempt.startedUnixMilliseconds - min(attempt.startedUnixMilliseconds, job.submittedUnixMilliseconds)
+      let end = max(attempt.endedUnixMilliseconds ?? now, attempt.startedUnixMilliseconds)
+      table.add([
+        "\(attempt.sample)", Int(attempt.stage) < job.stages.count ? job.stages[Int(attempt.stage)].stage : "\(attempt.stage)",
+        "\(attempt.number)", attempt.worker, attempt.state.word, "\(attempt.firstStep)-\(attempt.lastStep)",
+        attempt.stepMilliseconds.map(oneDecimal) ?? "-", "+\(oneDecimal(Double(began) / 1000))s",
+        "\(oneDecimal(Double(end - attempt.startedUnixMilliseconds) / 1000))s", attempt.reason ?? "",
+      ])
+    }
+    let rest = attempts.count - min(limit, attempts.count)
+    return [""] + (rest > 0 ? ["HISTORY (the last \(limit); --history shows all)"] : ["HISTORY"]) + table.lines
+  }
+
+  /// Samples that failed for good.
+  package static func dead(_ jobs: [JobStatus]) -> [String] {
+    guard jobs.contains(where: { !$0.details.isEmpty }) else { return ["no sample has failed for good"] }
+    var table = Table([
+      ("JOB", .left), ("SAMPLE", .right), ("SEED", .right), ("STAGE", .left), ("ATTEMPTS", .right), ("ERROR", .left),
+    ])
+    for job in jobs {
+      for sample in job.details {
+        table.add([
+          "\(job.job)", "\(sample.index)", "\(sample.seed)", sample.stage ?? "", "\(sample.attempts)", sample.error ?? "",
+        ])
+      }
+    }
+    return table.lines
   }
 
   package static func workers(_ workers: [WorkerStatus]) -> [String] {
@@ -57,7 +105,10 @@ package enum StatusText {
         "\(worker.pid)", worker.numerics,
       ])
     }
-    return table.lines
+    let quarantined = workers.compactMap { worker in
+      worker.quarantine.map { "\(printable(worker.name)) is quarantined and gets no work: \(printable($0))" }
+    }
+    return table.lines + quarantined
   }
 
   /// How long the job took, or has been going on.

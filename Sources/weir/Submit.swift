@@ -11,6 +11,10 @@ struct Submit: AsyncParsableCommand {
       the seeds SEED, SEED+1, … With --out each image is written as JOB-INDEX.png as soon as it is finished, and contact-sheet.png at \
       the end.
 
+      Tenants share the fleet by the weights that the broker gives them, and work of a higher priority goes before all of a lower one. A \
+      job with a deadline is refused if the fleet will not make it, and stopped once it cannot. With --hold-after the command ends when \
+      every sample waits there, and writes what they look like to --out.
+
       Ctrl-C stops the waiting, not the job: 'weir watch JOB' waits again.
 
       A --samples file has lines of label,seed. Lists of stages look like base32=20,sr64=15; stages not named keep the pipeline's defaults.
@@ -40,6 +44,30 @@ struct Submit: AsyncParsableCommand {
 
   @Option(help: ArgumentHelp("The pipeline, by name or digest, if the broker has several.", valueName: "name"))
   var pipeline = ""
+
+  @Option(help: ArgumentHelp("Who asks; default: $WEIR_TENANT or \"default\".", valueName: "name"))
+  var tenant: String?
+
+  enum PriorityName: String, ExpressibleByArgument, CaseIterable {
+    case low, normal, high
+
+    var priority: Priority {
+      switch self {
+      case .low: .low
+      case .normal: .normal
+      case .high: .high
+      }
+    }
+  }
+
+  @Option(help: "low, normal or high.")
+  var priority = PriorityName.normal
+
+  @Option(help: ArgumentHelp("Be done in this time: 30s, 10m, 2h.", valueName: "time"), transform: TimeArgument.parse)
+  var deadline: TimeArgument?
+
+  @Option(help: ArgumentHelp("Hold every sample after this stage, until 'weir release'.", valueName: "stage"))
+  var holdAfter: String?
 
   @Option(help: ArgumentHelp("Idempotency key: the same key is the same job. Default: a random one.", valueName: "key"))
   var key: String?
@@ -74,7 +102,9 @@ struct Submit: AsyncParsableCommand {
       runs = SampleList.runs(labels: try SampleList.labels(label ?? ""), seed: seed, count: count)
     }
     let submission = Submission(
-      pipeline: pipeline, runs: runs, options: try sampling.options(), truncated: sampling.truncated, key: key ?? WeirClient.randomKey())
+      pipeline: pipeline, runs: runs, options: try sampling.options(), truncated: sampling.truncated, key: key ?? WeirClient.randomKey(),
+      tenant: tenant ?? ProcessInfo.processInfo.environment["WEIR_TENANT"] ?? "", priority: priority.priority,
+      deadlineMilliseconds: deadline?.milliseconds, holdAfter: holdAfter ?? "")
     let folder = try out.map { try ImageFolder($0) }
     let client = try connection.client()
     try await interruptible {
@@ -101,6 +131,13 @@ struct Submit: AsyncParsableCommand {
         try await Task.sleep(for: .milliseconds(pause))
       }
     }
+  }
+}
+
+extension TimeArgument {
+  static func parse(_ text: String) throws -> TimeArgument {
+    guard let time = TimeArgument(text) else { throw ValidationError("'\(text)' is no time: write it like 1500ms, 30s, 10m or 2h") }
+    return time
   }
 }
 

@@ -6,7 +6,10 @@ import Wire
 struct Watch: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Waits for a job that was submitted before.",
-    discussion: "With --out its images are written as they finish, those that are finished already at once. --json as in 'weir submit'.")
+    discussion: """
+      With --out its images are written as they finish, those that are finished already at once. A job that is held ends the waiting too. \
+      --json as in 'weir submit'.
+      """)
 
   @OptionGroup var connection: BrokerOptions
 
@@ -41,6 +44,13 @@ struct Watch: AsyncParsableCommand {
       throw error
     }
     switch status.state {
+    case .held:
+      let stage = status.holdAfter ?? "?"
+      if folder == nil { follower.reporter.note("'weir fetch \(job) --stage \(stage) --out FOLDER' writes what they look like") }
+      follower.reporter.note("every sample waits after \(stage): 'weir release \(job) --keep 0,…' lets those go on and cancels the others")
+    case .expired:
+      let finished = "\(status.finishedSamples) of \(status.samples) samples are finished"
+      throw Failure("job \(job) expired: \(status.reason ?? "its deadline has passed"); \(finished)")
     case .done where folder == nil:
       follower.reporter.note("'weir fetch \(job) --out FOLDER' writes the images")
     case .failed:

@@ -12,7 +12,7 @@ struct Weir: AsyncParsableCommand {
       error, results to standard output; with --json results are JSON, one object a line, with the keys that each command's help lists.
       """,
     subcommands: [
-      Up.self, Submit.self, Status.self, Watch.self, Fetch.self, Cancel.self, Workers.self, RunChild.self,
+      Up.self, Submit.self, Status.self, Watch.self, Fetch.self, Release.self, Retry.self, Cancel.self, Workers.self, RunChild.self,
     ])
 
   static func main() async {

@@ -7,7 +7,7 @@ struct Workers: AsyncParsableCommand {
     abstract: "Shows the workers that the broker knows.",
     discussion: """
       --json prints {"workers": [...]} with name, stage, pipeline, digest, numerics, slots, running, finished (tasks since it came), \
-      step_ms (per sample), silent_ms, host, pid.
+      step_ms (per sample), silent_ms, host, pid, quarantine (why it gets no work).
       """)
 
   @OptionGroup var connection: BrokerOptions

@@ -26,6 +26,7 @@ struct FaultTests {
     #expect(driver.status(job)?.stages[0].queued == 1)
     #expect(driver.status(job)?.stages[0].stepsDone == 2)
     driver.hello("b", makeHello("b", pipeline: pipeline))
+    driver.pass(200, beating: "b")
     let second = try #require(driver.takeAssignments("b").first)
     #expect(second.task == TaskRef(first.task.task, attempt: 2))
     #expect(second.checkpoint?.step == 2)
@@ -89,6 +90,7 @@ struct FaultTests {
     let first = try #require(driver.takeAssignments("a").first)
     driver.pass(5_000)
     driver.hello("b", makeHello("b", pipeline: pipeline))
+    driver.pass(200, beating: "b")
     let second = try #require(driver.takeAssignments("b").first)
     // The zombie dials again; its attempt is not the last one, so it is told to stop, but it had finished.
     driver.hello("a2", makeHello("a", pipeline: pipeline, running: [TaskProgress(first.task, step: 4)]))
@@ -124,6 +126,7 @@ struct FaultTests {
       if attempt == 2 { result.digest = result.tensor.digest }
       driver.handle(.worker("a", .result(result)))
       #expect(driver.commands.contains { $0.command == .settled(assignment.task) })
+      driver.pass(1_000, beating: "a")
     }
     #expect(driver.status(job)?.stages[0].running == 1)
     #expect(driver.store.stagesDone == 0)
@@ -136,17 +139,17 @@ struct FaultTests {
     let single = makePipeline(stages: 1)
     driver.hello("a", makeHello("a", pipeline: single))
     let job = driver.submit(3)
-    for _ in 0..<4 {
+    for _ in 0..<5 {
       let assignment = try #require(driver.takeAssignments("a").first)
-      if assignment.task.task.sample == 0 {
+      switch assignment.task.task.sample {
+      case 0:
         driver.handle(.worker("a", .failure(assignment.task, reason: "poison", permanent: false)))
         #expect(driver.commands.contains { $0.command == .settled(assignment.task) })
-      } else {
-        driver.finish(assignment, at: "a", pipeline: single)
+      case 1: driver.finish(assignment, at: "a", pipeline: single)
+      default: driver.handle(.worker("a", .failure(assignment.task, reason: "no such thing", permanent: true)))
       }
+      driver.pass(1_000, beating: "a")
     }
-    let last = try #require(driver.takeAssignments("a").first)
-    driver.handle(.worker("a", .failure(last.task, reason: "no such thing", permanent: true)))
     let status = try #require(driver.status(job))
     #expect(status.state == .failed)
     #expect(status.details.map(\.state) == [.failed, .done, .failed])
@@ -224,6 +227,7 @@ struct FaultTests {
     }
     #expect(driver.status(job)?.stages[0].stepsDone == 3)
     driver.pass(11_000, beating: "a")
+    driver.pass(200, beating: "a")
     let commands = driver.takeCommands("a")
     #expect(commands.contains(.revoke(first.task)))
     #expect(commands.contains { if case .assign(let again) = $0 { again.task.attempt == 2 } else { false } })

@@ -51,8 +51,18 @@ struct JournalTests {
       case 0:
         driver.hello(peer, makeHello("w", boot: UInt64(stage), pipeline: pipeline, stage: stage, slots: 3))
       case 1 where driver.core.pipelines.count > 0:
-        _ = driver.submit(UInt32.random(in: 1...4, using: &random), key: random.chance(0.5) ? "key \(round)" : "")
+        let run = SampleRun(label: "clay", seed: random.next(), count: UInt32.random(in: 1...4, using: &random))
+        let submission = Submission(
+          runs: [run], key: random.chance(0.5) ? "key \(round)" : "", tenant: random.chance(0.5) ? "tenant ä" : "",
+          priority: Priority.allCases[Int.random(in: 0..<3, using: &random)],
+          deadlineMilliseconds: random.chance(0.3) ? 1_000_000 : nil, holdAfter: random.chance(0.5) ? "stage0" : "")
+        driver.ask(.submit(submission))
       case 2 where random.chance(0.3): driver.handle(.worker(peer, .goodbye(reason: "")))
+      case 2:
+        if let job = driver.store.jobs.keys.sorted().randomElement(using: &random) {
+          driver.ask(random.chance(0.5) ? .retry(job, samples: []) : .release(job, keep: [0]))
+        }
+        driver.pass(500)
       case 3 where random.chance(0.3):
         if let job = driver.store.jobs.keys.sorted().randomElement(using: &random) { driver.ask(.cancel(job)) }
       case 4:
@@ -88,6 +98,11 @@ struct JournalTests {
         }
         let read = try journal.restore()
         #expect(read == driver.store.snapshot, "seed \(seed), round \(round)")
+        for job in driver.store.jobs.keys {
+          let attempts = driver.store.attempts.filter { $0.key.task.job == job }.map(\.value)
+            .sorted { ($0.sample, $0.stage, $0.number) < ($1.sample, $1.stage, $1.number) }
+          #expect(try journal.attempts(job, from: 0, limit: 1_000) == attempts, "seed \(seed), round \(round)")
+        }
         for (key, tensor) in driver.store.outputs { #expect(try journal.output(key) == tensor) }
         for (task, tensors) in driver.store.checkpoints { #expect(try journal.checkpoint(of: task) == tensors) }
       }

@@ -66,6 +66,49 @@ struct OutboxTests {
     #expect(link.outbox.isEmpty)
   }
 
+  @Test func ofNewsThatWaitOnlyTheLastIsKept() throws {
+    let link = try Link()
+    defer { link.close() }
+    var sent = 0
+    while link.outbox.isEmpty {
+      _ = link.outbox.send([Frame(Array(repeating: 0, count: Self.size))], to: link.peer, at: start)
+      sent += 1
+    }
+    for number in 1...200 as ClosedRange<UInt8> {
+      #expect(link.outbox.send([Frame([1, number])], to: link.peer, replacing: 7, at: start) == .accepted)
+      if number == 100 { #expect(link.outbox.send([Frame([2])], to: link.peer, at: start) == .accepted) }
+      if number == 150 { #expect(link.outbox.send([Frame([3, number])], to: link.peer, replacing: 8, at: start) == .accepted) }
+    }
+    #expect(link.outbox.bytes(to: link.peer) < Self.size + 100)
+    var received: [[UInt8]] = []
+    while received.count < sent + 3 {
+      #expect(link.outbox.retry(at: start).isEmpty)
+      if let frames = try link.dealer.receive() { received.append(frames[0].bytes) }
+    }
+    #expect(Array(received.suffix(3)) == [[1, 200], [2], [3, 150]])
+    #expect(link.outbox.isEmpty && link.outbox.bytes(to: link.peer) == 0)
+  }
+
+  @Test func imagesWaitInOrderWithinALimit() {
+    var queues = ImageQueues()
+    func entry(_ request: UInt64) -> ImageQueues.Entry {
+      let key = TensorKey(job: JobID(rawValue: 1), sample: UInt32(request), stage: 0)
+      guard let digest = ContentDigest([UInt8](repeating: 0, count: 32)) else { fatalError("32 bytes are a digest") }
+      return .init(request: request, order: ImageOrder(key: key, label: 0, seed: 0, digest: digest, numerics: "", stage: ""))
+    }
+    let added = (0..<UInt64(ImageQueues.limit) + 1).map { queues.add(entry($0), for: "a") }
+    #expect(added.count(where: { $0 }) == ImageQueues.limit && added.last == false)
+    let other = queues.add(entry(1), for: "b")
+    #expect(other, "one client's queue is not another's")
+    let taken = [queues.takeFirst(for: "a")?.request, queues.takeFirst(for: "a")?.request]
+    #expect(taken == [0, 1])
+    queues.remove("a")
+    let gone = queues.takeFirst(for: "a")
+    #expect(gone == nil && queues.peers == ["b"])
+    _ = queues.takeFirst(for: "b")
+    #expect(queues.isEmpty)
+  }
+
   @Test func aPeerThatIsGoneOrTakesNothingIsReported() throws {
     let link = try Link()
     defer { link.close() }

@@ -15,7 +15,7 @@ import ZeroMQ
       finished: 2, stepMilliseconds: 1.5,
       silentMilliseconds: 3, host: "h", pid: 9)
     let script = Task {
-      for _ in 0..<6 {
+      for _ in 0..<10 {
         let received = await broker.next()
         switch received.request {
         case .submit(let submission):
@@ -29,6 +29,14 @@ import ZeroMQ
         case .fetch(let job, let sample, _): try await broker.answer(received, .image(try image(job, sample)))
         case .cancel: try await broker.answer(received, .cancelled(Cancellation(queued: 1, stopped: 2, tooLate: 3)))
         case .workers: try await broker.answer(received, .workers([worker]))
+        case .release(_, let keep):
+          #expect(keep == [0, 3])
+          try await broker.answer(received, .released(Choice(kept: 2, cancelled: 5)))
+        case .retry(_, let samples): try await broker.answer(received, .retried(samples: UInt32(samples.count)))
+        case .dead: try await broker.answer(received, .jobs([status(job, .failed)]))
+        case .history(_, let sample):
+          let attempt = Attempt(sample: sample, stage: 1, number: 2, worker: "w", numerics: "cpu", startedUnixMilliseconds: 9)
+          try await broker.answer(received, .history([attempt]))
         case .watch, .locate: Issue.record("not asked for: \(received.request)")
         }
       }
@@ -39,6 +47,10 @@ import ZeroMQ
     #expect(try await client.fetch(job, sample: 1) == image(job, 1))
     #expect(try await client.cancel(job) == Cancellation(queued: 1, stopped: 2, tooLate: 3))
     #expect(try await client.workers() == [worker])
+    #expect(try await client.release(job, keep: [0, 3]) == Choice(kept: 2, cancelled: 5))
+    #expect(try await client.retry(job, samples: [1, 2, 3]) == 3)
+    #expect(try await client.deadJobs().map(\.state) == [.failed])
+    #expect(try await client.history(of: job, from: 4).map(\.sample) == [4])
     try await script.value
     await broker.stop()
   }

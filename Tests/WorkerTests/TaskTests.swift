@@ -101,6 +101,30 @@ import Worker
     #expect(asked == 4)
   }
 
+  @Test func sendsNoMoreCheckpointBytesThanTheBrokerWants() throws {
+    var harness = CoreHarness(slots: 4)
+    _ = harness.handle(.start)
+    _ = harness.handle(.located(port: UInt32(CoreHarness.port)))
+    let welcome = WorkerCommand.welcome(
+      beatMilliseconds: 1_000, deadMilliseconds: 600_000, checkpointMilliseconds: 100, checkpointBytesPerSecond: 4_000)
+    _ = harness.command(welcome)
+    for sample in 1...4 as ClosedRange<UInt32> { _ = harness.command(.assign(assignment(ref(sample), steps: 10_000))) }
+    let tensor = try WireTensor(name: "checkpoint.x", floats: [Float](repeating: 1, count: 250), shape: [250])
+    var bytes: [UInt32: Int] = [:]
+    for step in 1...1_000 as ClosedRange<UInt32> {
+      harness.now += .milliseconds(10)
+      let progress = (1...4 as ClosedRange<UInt32>).map { TaskProgress(ref($0), step: step) }
+      for command in harness.handle(.compute(.stepped(progress, stepMilliseconds: 10))).toCompute {
+        guard case .checkpoint(let task) = command else { continue }
+        _ = harness.handle(.compute(.checkpoint(task, TaskCheckpoint(step: step, tensors: [tensor]))))
+        bytes[task.task.sample, default: 0] += 1_000
+      }
+    }
+    let total = bytes.values.reduce(0, +)
+    #expect((36_000...44_000).contains(total), "\(total) bytes in 10 s at 4000 a second")
+    #expect(bytes.count == 4 && (bytes.values.min() ?? 0) >= 5_000, "every task gets its turn: \(bytes)")
+  }
+
   @Test func makesNoCheckpointsThatNobodyWants() {
     var harness = CoreHarness.live(dead: 600_000, checkpoint: 0)
     _ = harness.command(.assign(assignment(ref(1), steps: 1000)))

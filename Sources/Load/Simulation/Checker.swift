@@ -85,7 +85,7 @@ struct Checker {
       case .persist(let record): check(record, because: event, actions, journal, at: now)
       case .assign(let peer, let order): check(order, to: peer, journal, at: now)
       case .wake(let time): expect(time > now, .timers, "it wants to be woken at \(time), and it is \(now)")
-      case .reply, .image, .command, .log: break
+      case .reply, .image, .history, .command, .log: break
       }
     }
     checkAnswers(to: event, actions)
@@ -163,7 +163,11 @@ struct Checker {
     case .finished(let job, let state, _):
       leases = leases.filter { $0.key.job != job }
       tellWatchers(of: job, state, actions)
-    case .pipeline, .pipelineForgotten, .accepted, .leased, .failuresCounted, .checkpointDropped, .forgotten: break
+    case .chosen(let job, let cancelled):
+      leases = leases.filter { $0.key.job != job || !cancelled.contains($0.key.sample) }
+    case .pipeline, .pipelineForgotten, .accepted, .leased, .failuresCounted, .checkpointDropped, .forgotten, .retried, .attempted,
+      .quarantined:
+      break
     }
   }
 
@@ -267,7 +271,7 @@ struct Checker {
         guard to == question, case .watch? = request else { continue }
         answers = 1
         if !status.state.isFinal { watchers[status.job, default: []].insert(to) }
-      case .reply(let peer, let number, _), .image(let peer, let number, _):
+      case .reply(let peer, let number, _), .image(let peer, let number, _), .history(let peer, let number, _, _, _):
         expect(Question(peer: peer, request: number) == question, .answers, "request \(number) of \(peer) is answered again")
         answers += 1
       case .persist, .command, .assign, .wake, .log: break
@@ -322,7 +326,7 @@ struct Checker {
       if let sample = journal.openSample(order.task.task) {
         expect(sample.attempt >= order.task.attempt, .durableBeforeSent, "\(order.task) leaves, on disk is attempt \(sample.attempt)")
       }
-    case .reply, .command, .persist, .wake, .log: break
+    case .reply, .history, .command, .persist, .wake, .log: break
     }
   }
 

@@ -8,6 +8,8 @@ package struct JournalModel {
   package private(set) var outputs: [TensorKey: WireTensor] = [:]
   package private(set) var checkpoints: [TaskID: [WireTensor]] = [:]
   package private(set) var forgotten: Set<JobID> = []
+  package private(set) var attempts: [TaskRef: Attempt] = [:]
+  package private(set) var quarantined: [QuarantineRecord] = []
   package private(set) var stagesDone = 0
   /// Records that cannot follow from those before them.
   package private(set) var faults: [String] = []
@@ -15,13 +17,13 @@ package struct JournalModel {
   package init() {}
 
   package var snapshot: Snapshot {
-    Snapshot(pipelines: pipelines, jobs: jobs.values.sorted { $0.record.sequence < $1.record.sequence })
+    Snapshot(pipelines: pipelines, jobs: jobs.values.sorted { $0.record.sequence < $1.record.sequence }, quarantined: quarantined)
   }
 
   /// Stages still to be done, over all samples of all jobs.
   package var openTasks: Int {
     jobs.values.lazy.filter { $0.ending == nil }.reduce(0) { total, job in
-      job.samples.reduce(total) { $0 + ($1.error == nil ? job.record.options.count - $1.outcomes.count : 0) }
+      job.samples.reduce(total) { $0 + ($1.error == nil && !$1.isCancelled ? job.record.options.count - $1.outcomes.count : 0) }
     }
   }
 
@@ -29,7 +31,7 @@ package struct JournalModel {
   package func openSample(_ task: TaskID) -> SampleSnapshot? {
     guard let job = jobs[task.job], job.ending == nil, Int(task.sample) < job.samples.count else { return nil }
     let sample = job.samples[Int(task.sample)]
-    return sample.error == nil && sample.outcomes.count == Int(task.stage) ? sample : nil
+    return sample.error == nil && !sample.isCancelled && sample.outcomes.count == Int(task.stage) ? sample : nil
   }
 
   package mutating func apply(_ record: Record) {
@@ -67,13 +69,25 @@ package struct JournalModel {
     case .finished(let job, let state, let time):
       expect(jobs[job] != nil && jobs[job]?.ending == nil, "job \(job) ended before, or never began")
       jobs[job]?.ending = JobEnding(state: state, unixMilliseconds: time)
-      let last = UInt32((jobs[job]?.record.options.count ?? 0) - 1)
-      outputs = outputs.filter { $0.key.job != job || $0.key.stage == last }
+      if state == .cancelled || state == .expired {
+        let last = UInt32((jobs[job]?.record.options.count ?? 0) - 1)
+        outputs = outputs.filter { $0.key.job != job || $0.key.stage == last }
+      }
       checkpoints = checkpoints.filter { $0.key.job != job }
     case .forgotten(let job):
       expect(jobs.removeValue(forKey: job)?.ending != nil, "job \(job) is forgotten before its end")
       forgotten.insert(job)
       outputs = outputs.filter { $0.key.job != job }
+      attempts = attempts.filter { $0.key.task.job != job }
+    case .chosen(let job, let cancelled): choose(job, cancelled)
+    case .retried(let job, let tasks): retry(job, tasks)
+    case .attempted(let job, let attempt):
+      let task = TaskID(job: job, sample: attempt.sample, stage: attempt.stage)
+      expect(jobs[job] != nil && attempt.endedUnixMilliseconds != nil, "an attempt at \(task), which is unknown or not over")
+      attempts[TaskRef(task, attempt: attempt.number)] = attempt
+    case .quarantined(let name, let boot, let reason):
+      expect(!quarantined.contains { $0.name == name && $0.boot == boot }, "worker \(name) is quarantined twice")
+      quarantined.append(QuarantineRecord(name: name, boot: boot, reason: reason))
     }
   }
 
@@ -110,7 +124,30 @@ package struct JournalModel {
       $0.isLeased = false
       $0.checkpoint = nil
     }
-    drop(job, sample)
+    // Its input stays, in case it is tried again.
+    checkpoints = checkpoints.filter { $0.key.job != job || $0.key.sample != sample }
+  }
+
+  private mutating func choose(_ job: JobID, _ cancelled: [UInt32]) {
+    expect(jobs[job]?.isChosen == false && jobs[job]?.ending == nil, "job \(job) was chosen from before, or is over")
+    jobs[job]?.isChosen = true
+    for sample in cancelled {
+      let outcomes = jobs[job]?.samples[Int(sample)].outcomes ?? []
+      jobs[job]?.samples[Int(sample)] = SampleSnapshot(outcomes: outcomes, isCancelled: true)
+      drop(job, sample)
+    }
+  }
+
+  private mutating func retry(_ job: JobID, _ tasks: [TaskRef]) {
+    jobs[job]?.ending = nil
+    for ref in tasks {
+      let sample = Int(ref.task.sample)
+      expect(
+        jobs[job]?.samples[sample].error != nil && jobs[job]?.samples[sample].attempt == ref.attempt,
+        "\(ref) is tried again, but did not fail")
+      jobs[job]?.samples[sample].error = nil
+      jobs[job]?.samples[sample].failures = 0
+    }
   }
 
   private mutating func change(_ task: TaskID, _ body: (inout SampleSnapshot) -> Void) {

@@ -111,7 +111,7 @@ struct SimulatedClient {
       if let status, counts.queued + counts.stopped + counts.tooLate != status.samples {
         complaint = "a cancellation of \(counts) samples, of \(status.samples)"
       }
-    case .event, .jobs, .workers, .located: complaint = "\(question.request) was answered with \(reply)"
+    case .event, .jobs, .workers, .located, .released, .retried, .history: complaint = "\(question.request) was answered with \(reply)"
     }
   }
 
@@ -124,7 +124,7 @@ struct SimulatedClient {
         return
       }
       notBefore = now + Int64(wait)
-    case (.fetch(_, let sample), .notFound) where refusal.reason.contains("disk is damaged"):
+    case (.fetch(_, let sample, _), .notFound) where refusal.reason.contains("disk is damaged"):
       lost.insert(sample)
       missing.remove(sample)
       if missing.isEmpty { phase = .done }

@@ -71,7 +71,7 @@ extension Simulation {
       if time < .max { schedule(.brokerWakes(life: broker.life), at: time) }
     case .log(let level, let text):
       if level == .critical { checker.note(.bytes, text) }
-    case .reply, .image, .command, .assign:
+    case .reply, .image, .history, .command, .assign:
       if case .reply(_, _, .cancelled) = action, case .client(_, _, .cancel(let job), _) = event { broker.cancelled.append(job) }
       let promisesNothing = broker.isStalled && action.promisesNothing
       let message = SimulatedBroker.Message(action: action, records: promisesNothing ? 0 : broker.said)
@@ -146,6 +146,9 @@ extension Simulation {
     case .image(let peer, let request, let order): send(reply(to: order), request, to: peer)
     case .command(let peer, let command): send(command, to: peer)
     case .assign(let peer, let order): assign(order, to: peer)
+    case .history(let peer, let request, let job, let sample, let running):
+      let over = broker.journal.attempts.filter { $0.key.task.job == job && $0.key.task.sample >= sample }.map(\.value)
+      send(.history(over + running), request, to: peer)
     case .persist, .wake, .log: break
     }
   }

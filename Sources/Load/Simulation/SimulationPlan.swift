@@ -85,6 +85,7 @@ struct SimulationPlan {
     limits.checkpointMilliseconds = random.chance(0.8) ? 100 : 0
     // Where a stalled task is not noticed, one that is forgotten stays forgotten.
     limits.stallMilliseconds = random.chance(0.4) ? 2_000 : 300_000
+    limits.leastStallMilliseconds = limits.stallMilliseconds
     limits.maxAttempts = random.chance(0.3) ? 4 : 10_000
     limits.maxOpenTasks = random.chance(0.3) ? 18 : 200
     limits.retryMilliseconds = 200

@@ -35,13 +35,17 @@ final class CoreDriver {
         records.append(record)
       case .wake(let time): wake = time
       case .log(let level, let text): logs.append((level.rawValue, text))
-      case .reply, .image, .command, .assign: messages.append(action)
+      case .reply, .image, .history, .command, .assign: messages.append(action)
       }
     }
     for message in messages {
       switch message {
       case .reply(let peer, let request, let reply): replies.append((peer, request, reply))
       case .image(let peer, let request, let order): deliver(order, peer, request)
+      case .history(let peer, let request, let job, let sample, let running):
+        let over = store.attempts.filter { $0.key.task.job == job && $0.key.task.sample >= sample }.map(\.value)
+        let all = (over + running).sorted { ($0.sample, $0.stage, $0.number) < ($1.sample, $1.stage, $1.number) }
+        replies.append((peer, request, .history(all)))
       case .command(let peer, let command): commands.append((peer, command))
       case .assign(let peer, let order): deliver(order, peer)
       case .persist, .wake, .log: break
@@ -59,7 +63,7 @@ final class CoreDriver {
     #expect(tensor.digest == order.digest.bytes)
     let image = FinishedImage(
       job: order.key.job, sample: order.key.sample, label: order.label, seed: order.seed, digest: order.digest.bytes,
-      numerics: order.numerics, tensor: tensor)
+      numerics: order.numerics, stage: order.stage, tensor: tensor)
     replies.append((peer, request, .image(image)))
   }
 

@@ -37,10 +37,10 @@ struct UsedJournal {
     for stage in 0..<2 {
       driver.hello(PeerID([UInt8(stage)]), makeHello("w\(stage)", pipeline: pipeline, stage: stage, slots: 4))
     }
-    for round in 0..<rounds {
+    for _ in 0..<rounds {
       for _ in 0..<8 {
         if random.chance(0.35) {
-          _ = driver.submit(UInt32.random(in: 1...5, using: &random), key: random.chance(0.5) ? "key \(round)" : "")
+          _ = driver.submit(UInt32.random(in: 1...5, using: &random), key: random.chance(0.5) ? "key \(random.next())" : "")
         }
         for peer in [[0], [1]].map(PeerID.init) {
           for assignment in driver.takeAssignments(peer) { waiting.append((peer, assignment)) }

@@ -1,0 +1,49 @@
+import HeapModule
+import Wire
+
+/// Samples whose task failed, waiting for their next try.
+struct BackOff {
+  private struct Waiting: Comparable {
+    var time: Int64
+    var task: TaskRef
+
+    static func < (a: Self, b: Self) -> Bool {
+      a.time == b.time ? TaskID.isOlder(a.task.task, b.task.task) : a.time < b.time
+    }
+  }
+
+  private var waiting: Heap<Waiting> = []
+
+  /// When the next is due; `nil`: none is.
+  var nextDue: Int64? { waiting.min?.time }
+
+  mutating func add(_ failed: TaskRef, until time: Int64) { waiting.insert(Waiting(time: time, task: failed)) }
+
+  /// The attempt that failed of a task that is due. It may have got another one meanwhile.
+  mutating func takeDue(at now: Int64) -> TaskRef? {
+    guard let next = waiting.min, next.time <= now else { return nil }
+    return waiting.removeMin().task
+  }
+
+  /// Milliseconds until a task is tried again: twice as long from failure to failure, with a jitter that depends on task and attempt, so that
+  /// tasks which failed together do not come back together.
+  ///
+  /// - Parameter failures: in a row, at least 1.
+  static func delay(_ failed: TaskRef, failures: UInt32, first: UInt32, longest: UInt32) -> Int64 {
+    let whole = min(UInt64(first) << UInt64(min(failures - 1, 31)), UInt64(longest))
+    let unit = Double(mix(failed) >> 11) * 0x1p-53
+    return Int64(Double(whole) * (0.5 + 0.5 * unit))
+  }
+
+  /// SplitMix64's finaliser over the numbers of an attempt.
+  private static func mix(_ ref: TaskRef) -> UInt64 {
+    var state: UInt64 = 0
+    for word in [ref.task.job.rawValue, UInt64(ref.task.sample) << 32 | UInt64(ref.task.stage), UInt64(ref.attempt)] {
+      var z = (state ^ word) &+ 0x9E37_79B9_7F4A_7C15
+      z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+      state = z ^ (z >> 31)
+    }
+    return state
+  }
+}

@@ -1,0 +1,43 @@
+import Wire
+
+/// The work of open jobs, by stage and by whose it is.
+struct Backlog {
+  struct Work: Hashable {
+    /// Samples that wait for a worker of the stage, and those that have one.
+    var waiting = 0
+    var leased = 0
+    /// Steps of the stage that are still to be taken, also by samples that have not come to it yet.
+    var steps = 0
+
+    static func - (a: Self, b: Self) -> Self {
+      Self(waiting: a.waiting - b.waiting, leased: a.leased - b.leased, steps: a.steps - b.steps)
+    }
+
+    static func += (a: inout Self, b: Self) {
+      a.waiting += b.waiting
+      a.leased += b.leased
+      a.steps += b.steps
+    }
+  }
+
+  private struct Stage {
+    var total = Work()
+    var shares: [Share: Work] = [:]
+  }
+
+  private var stages: [StageKey: Stage] = [:]
+
+  /// Of everybody together.
+  subscript(stage: StageKey) -> Work { stages[stage]?.total ?? Work() }
+
+  subscript(stage: StageKey, share: Share) -> Work { stages[stage]?.shares[share] ?? Work() }
+
+  func shares(_ stage: StageKey) -> [Share: Work] { stages[stage]?.shares ?? [:] }
+
+  mutating func add(_ change: Work, _ stage: StageKey, _ share: Share) {
+    stages[stage, default: Stage()].total += change
+    stages[stage]?.shares[share, default: Work()] += change
+    if stages[stage]?.shares[share] == Work() { stages[stage]?.shares[share] = nil }
+    if stages[stage]?.shares.isEmpty == true { stages[stage] = nil }
+  }
+}

@@ -1,0 +1,57 @@
+import Wire
+
+/// Predictions. There are none before every stage has workers and was measured.
+extension BrokerCore {
+  func weight(of tenant: String) -> Double { limits.weights[tenant] ?? 1 }
+
+  /// Milliseconds of one worker that a sample's steps from `step` of `stage` to the end of the pipeline take.
+  func predictedWork(_ job: Job, stage: Int, step: UInt32) -> Double? {
+    var total = 0.0
+    for index in stage..<job.stageCount {
+      guard let milliseconds = stepTimes.milliseconds(StageKey(pipeline: job.pipeline, stage: index)) else { return nil }
+      total += milliseconds * Double(job.steps(ofStage: index) - (index == stage ? min(step, job.steps(ofStage: index)) : 0))
+    }
+    return total
+  }
+
+  /// What a task is charged, in predicted milliseconds. Before a stage was measured its steps count alike.
+  func cost(_ job: JobID, _ stage: StageKey, resuming step: UInt32) -> Double {
+    let steps = jobs[job]?.steps(ofStage: stage.stage) ?? 0
+    return Double(steps - min(step, steps)) * (stepTimes.milliseconds(stage) ?? 1)
+  }
+
+  /// When a job that is not in the backlog yet would be done, in milliseconds from now.
+  func predictedDuration(_ pipeline: PipelineTable.Key, _ options: [StageOptions], samples: Int, _ share: Share, deadline: Int64) -> Double?
+  {
+    let rivals = deadlines.jobs(of: share, until: deadline).compactMap { jobs[$0] }.filter { $0.pipeline == pipeline }
+    var forecast = Forecast(stages: [])
+    for (index, option) in options.enumerated() {
+      let key = StageKey(pipeline: pipeline, stage: index)
+      guard let milliseconds = stepTimes.milliseconds(key), workers.count(key) > 0 else { return nil }
+      var stage = Forecast.Stage(workers: workers.count(key), sample: Double(option.steps ?? 0) * milliseconds)
+      for (other, work) in jobs.backlog.shares(key) {
+        let work = Double(work.steps) * milliseconds
+        if other.priority > share.priority {
+          stage.higher += work
+        } else if other.priority == share.priority, other.tenant != share.tenant {
+          stage.others.append((work, weight(of: other.tenant)))
+        }
+      }
+      stage.own = rivals.reduce(0) { $0 + Double($1.work(inStage: index).steps) } * milliseconds
+      forecast.stages.append(stage)
+    }
+    return forecast.milliseconds(samples: samples, weight: weight(of: share.tenant))
+  }
+
+  /// Milliseconds until this part of a pipeline's open tasks is done: what a client is asked to wait that found no room.
+  func retryAfter(_ pipeline: PipelineTable.Key, tasks: Int, of open: Int) -> UInt32 {
+    var drain = 0.0
+    for index in pipelines[pipeline]?.info.stages.indices ?? 0..<0 {
+      let key = StageKey(pipeline: pipeline, stage: index)
+      guard let milliseconds = stepTimes.milliseconds(key), workers.count(key) > 0 else { return limits.retryMilliseconds }
+      drain = max(drain, Double(jobs.backlog[key].steps) * milliseconds / Double(workers.count(key)))
+    }
+    let part = drain * Double(min(tasks, open)) / Double(max(open, 1))
+    return UInt32(min(max(part, Double(limits.retryMilliseconds)), 600_000))
+  }
+}

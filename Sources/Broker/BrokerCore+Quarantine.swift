@@ -1,0 +1,93 @@
+import Digests
+import Logging
+import Wire
+
+/// Finding out who computes wrongly.
+extension BrokerCore {
+  /// The stage was finished before: the second result has to be the same, byte for byte, in one numerics class.
+  mutating func compare(_ result: TaskResult, with outcome: StageOutcome, from worker: WorkerProfile) {
+    guard let digest = ContentDigest(result.digest) else { return }
+    let ref = result.task
+    if let lease = leases[ref.task], lease.isTrial, lease.worker == worker.peer, lease.attempt == ref.attempt {
+      return judge(ref.task, digest, by: worker)
+    }
+    guard outcome.numerics == worker.hello.numerics, outcome.digest != digest else { return }
+    log(
+      .critical,
+      """
+      \(ref) ran twice in numerics class \(outcome.numerics) with different results: \(hex(outcome.digest.bytes)) is kept, \
+      \(hex(result.digest)) of worker \(worker.hello.name) is dropped; one of the machines computes wrongly
+      """)
+    let claim = Quarantine.Claim(worker: worker.process, digest: digest)
+    if quarantine.dispute(ref.task, outcome.digest, claim, attempt: ref.attempt, numerics: outcome.numerics) {
+      unsettledStages.insert(worker.stage)
+    }
+  }
+
+  /// Gives disputed tasks to workers that are no party.
+  mutating func dispatchTrials(_ stage: StageKey) {
+    guard !quarantine.disputes.isEmpty else { return }
+    for task in quarantine.open(stage: stage.stage) {
+      guard let job = jobs[task.job], job.samples[Int(task.sample)].stage > stage.stage else {
+        quarantine.drop(task)
+        continue
+      }
+      guard job.pipeline == stage.pipeline, let dispute = quarantine.disputes[task] else { continue }
+      let sample = job.samples[Int(task.sample)]
+      let bytes = stage.stage == 0 ? 0 : sample.outcomes[stage.stage - 1].bytes
+      let peer = workers.choose(
+        stage, need: { _ in (bytes, false) },
+        where: { worker in worker.hello.numerics == dispute.numerics && !dispute.claims.contains { $0.worker == worker.process } })
+      guard let peer, let worker = workers[peer] else { continue }
+      let ref = TaskRef(task, attempt: dispute.attempt)
+      quarantine.beginTrial(task)
+      var lease = Lease(
+        attempt: ref.attempt, holder: .worker(peer), bytes: bytes, resumeStep: 0, lastProgress: now, startedUnix: unixNow,
+        workerName: worker.hello.name, numerics: worker.hello.numerics)
+      lease.isTrial = true
+      leases[task] = lease
+      workers.update(peer) {
+        $0.leases.insert(task)
+        $0.bytesHeld += bytes
+        $0.lastSent = now
+      }
+      log(.notice, "\(ref) is repeated by worker \(worker.hello.name), to find out whose result is wrong")
+      let input = stage.stage == 0 ? nil : TensorKey(job: task.job, sample: task.sample, stage: task.stage - 1)
+      actions.append(
+        .assign(
+          peer,
+          AssignOrder(
+            task: ref, label: sample.label, seed: sample.seed, options: job.options, truncated: job.truncated, input: input,
+            checkpointStep: nil)))
+    }
+  }
+
+  private mutating func judge(_ task: TaskID, _ digest: ContentDigest, by worker: WorkerProfile) {
+    dropLease(task)
+    guard let guilty = quarantine.settle(task, digest) else {
+      return log(
+        .critical, "\(task) has three different results in numerics class \(worker.hello.numerics); none of the machines can be trusted")
+    }
+    isolate(guilty, "worker \(worker.hello.name) and another agree on \(task), and this one does not")
+  }
+
+  /// A worker gets no work any more, and what it does is not believed.
+  private mutating func isolate(_ process: WorkerProcess, _ reason: String) {
+    let record = QuarantineRecord(name: process.name, boot: process.boot, reason: clip(reason, 200))
+    quarantine.insert(record)
+    actions.append(.persist(.quarantined(name: record.name, boot: record.boot, reason: record.reason)))
+    log(.critical, "worker \(process.name) is quarantined: \(reason); restart it once its machine is repaired")
+    guard let peer = workers.peer(of: process), let worker = workers[peer] else { return }
+    workers.update(peer) { $0.isQuarantined = true }
+    for task in worker.leases.sorted(by: TaskID.isOlder) {
+      takeBack(task)
+    }
+  }
+
+  /// A trial's worker failed, left or was lost.
+  mutating func abandonTrial(_ task: TaskID) {
+    dropLease(task)
+    quarantine.abandonTrial(task)
+    if let job = jobs[task.job] { unsettledStages.insert(StageKey(pipeline: job.pipeline, stage: Int(task.stage))) }
+  }
+}

@@ -1,0 +1,81 @@
+import DequeModule
+import Wire
+
+/// Workers that compute wrongly, and the search for them: two different results of one task in one numerics class are one too many. A third
+/// worker repeats the task, and the one that it contradicts gets no more work.
+struct Quarantine {
+  struct Claim: Hashable {
+    var worker: WorkerProcess
+    var digest: ContentDigest
+  }
+
+  struct Dispute {
+    var numerics: String
+    var claims: [Claim]
+    /// Of the next attempt.
+    var attempt: UInt32
+    /// Somebody is at it.
+    var isOnTrial = false
+    var failedTrials = 0
+  }
+
+  /// Results remembered with their makers, and disputes at a time.
+  private static let limit = 4_096
+  private static let maxTrials = 5
+
+  private(set) var reasons: [WorkerProcess: String] = [:]
+  private(set) var disputes: [TaskID: Dispute] = [:]
+  /// Of tasks that had more than one attempt: only these can have two results.
+  private var makers: [TaskID: WorkerProcess] = [:]
+  private var order: Deque<TaskID> = []
+
+  subscript(worker: WorkerProcess) -> String? { reasons[worker] }
+
+  mutating func insert(_ record: QuarantineRecord) {
+    reasons[WorkerProcess(name: record.name, boot: record.boot)] = record.reason
+  }
+
+  /// A task that had several attempts was finished.
+  mutating func note(_ task: TaskID, maker: WorkerProcess) {
+    guard makers.updateValue(maker, forKey: task) == nil else { return }
+    order.append(task)
+    if order.count > Self.limit, let oldest = order.popFirst() { makers[oldest] = nil }
+  }
+
+  /// Another result of a finished task.
+  ///
+  /// - Returns: false if that is no dispute between two workers, or it is one that is known.
+  mutating func dispute(_ task: TaskID, _ kept: ContentDigest, _ other: Claim, attempt: UInt32, numerics: String) -> Bool {
+    guard let maker = makers[task], maker != other.worker, disputes[task] == nil, disputes.count < Self.limit else { return false }
+    let claims = [Claim(worker: maker, digest: kept), other]
+    disputes[task] = Dispute(numerics: numerics, claims: claims, attempt: attempt &+ 1)
+    return true
+  }
+
+  /// Disputes of a stage of which nobody is at the trial. Sorted, so that a run can be replayed.
+  func open(stage: Int) -> [TaskID] {
+    disputes.filter { !$0.value.isOnTrial && Int($0.key.stage) == stage }.map(\.key).sorted(by: TaskID.isOlder)
+  }
+
+  mutating func beginTrial(_ task: TaskID) {
+    disputes[task]?.isOnTrial = true
+    disputes[task]?.attempt &+= 1
+  }
+
+  /// The trial came to nothing.
+  mutating func abandonTrial(_ task: TaskID) {
+    disputes[task]?.isOnTrial = false
+    disputes[task]?.failedTrials += 1
+    if let trials = disputes[task]?.failedTrials, trials >= Self.maxTrials { drop(task) }
+  }
+
+  mutating func drop(_ task: TaskID) { disputes[task] = nil }
+
+  /// Ends a dispute.
+  ///
+  /// - Returns: the worker whose result a third one contradicts while it confirms the other's; `nil` if it confirms neither.
+  mutating func settle(_ task: TaskID, _ digest: ContentDigest) -> WorkerProcess? {
+    guard let claims = disputes.removeValue(forKey: task)?.claims, claims.contains(where: { $0.digest == digest }) else { return nil }
+    return claims.first { $0.digest != digest }?.worker
+  }
+}

@@ -1,0 +1,100 @@
+import Testing
+import Wire
+
+@testable import Broker
+
+struct QuarantineTests {
+  let pipeline = makePipeline(stages: 1)
+
+  func wrong(_ assignment: Assignment, _ salt: UInt64 = 1) -> WorkerMessage {
+    let output = Oracle.output(salt, resolution: 1)
+    return .result(TaskResult(task: assignment.task, digest: output.digest, computeMilliseconds: 1, tensor: output))
+  }
+
+  /// Two workers with different results of one task: `liar` is the one that is wrong.
+  func dispute(_ driver: CoreDriver, liar: PeerID) throws {
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    _ = driver.submit()
+    let first = try #require(driver.takeAssignments("a").first)
+    driver.pass(5_000)
+    driver.hello("b", makeHello("b", pipeline: pipeline))
+    driver.pass(200, beating: "b")
+    let second = try #require(driver.takeAssignments("b").first)
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    for (peer, assignment) in [("a" as PeerID, first), ("b", second)] {
+      if peer == liar {
+        driver.handle(.worker(peer, wrong(assignment)))
+      } else {
+        driver.finish(assignment, at: peer, pipeline: pipeline)
+      }
+    }
+    #expect(driver.logs.contains { $0.level == "critical" && $0.text.contains("ran twice") })
+  }
+
+  func quarantined(_ driver: CoreDriver) -> [String] {
+    guard case .workers(let workers) = driver.ask(.workers) else { return [] }
+    return workers.filter { $0.quarantine != nil }.map(\.name)
+  }
+
+  @Test(arguments: ["a", "b"]) func aThirdWorkerTellsWhoIsWrong(liar: String) throws {
+    let driver = CoreDriver()
+    try dispute(driver, liar: PeerID(Array(liar.utf8)))
+    #expect(driver.takeAssignments("a").isEmpty && driver.takeAssignments("b").isEmpty, "no party judges itself")
+    driver.hello("x", makeHello("x", pipeline: pipeline, numerics: "gpu"))
+    #expect(driver.takeAssignments("x").isEmpty, "nor does another numerics class")
+    driver.hello("c", makeHello("c", pipeline: pipeline))
+    let trial = try #require(driver.takeAssignments("c").first)
+    #expect(quarantined(driver).isEmpty)
+    driver.finish(trial, at: "c", pipeline: pipeline)
+    #expect(quarantined(driver) == [liar])
+    #expect(driver.logs.contains { $0.level == "critical" && $0.text.contains("worker \(liar) is quarantined") })
+    driver.handle(.worker("x", .goodbye(reason: "")))
+    _ = driver.submit(4)
+    #expect(driver.takeAssignments(PeerID(Array(liar.utf8))).isEmpty)
+    #expect(driver.takeAssignments("c").count == 1)
+
+    // The same process stays out, a new one of that name is trusted.
+    driver.restart()
+    driver.hello("l", makeHello(liar, pipeline: pipeline, slots: 4))
+    driver.pass(6_000, beating: "l")
+    #expect(driver.takeAssignments("l").isEmpty && quarantined(driver) == [liar])
+    driver.hello("l", makeHello(liar, boot: 2, pipeline: pipeline, slots: 4))
+    #expect(!driver.takeAssignments("l").isEmpty && quarantined(driver).isEmpty)
+  }
+
+  @Test func aTrialSurvivesItsJudge() throws {
+    let driver = CoreDriver()
+    try dispute(driver, liar: "b")
+    driver.hello("c", makeHello("c", pipeline: pipeline))
+    let first = try #require(driver.takeAssignments("c").first)
+    driver.handle(.worker("c", .progress(TaskProgress(first.task, step: 3), stepMilliseconds: 1)))
+    driver.handle(.worker("c", .goodbye(reason: "drained")))
+    driver.hello("d", makeHello("d", pipeline: pipeline))
+    let second = try #require(driver.takeAssignments("d").first)
+    #expect(second.task.attempt > first.task.attempt)
+    driver.handle(.worker("d", .failure(second.task, reason: "no", permanent: false)))
+    let third = try #require(driver.takeAssignments("d").first)
+    driver.finish(third, at: "d", pipeline: pipeline)
+    #expect(quarantined(driver) == ["b"])
+  }
+
+  @Test func threeDifferentResultsConvictNobody() throws {
+    let driver = CoreDriver()
+    try dispute(driver, liar: "a")
+    driver.hello("c", makeHello("c", pipeline: pipeline))
+    driver.handle(.worker("c", wrong(try #require(driver.takeAssignments("c").first), 9)))
+    #expect(quarantined(driver).isEmpty && driver.logs.contains { $0.text.contains("three different results") })
+  }
+
+  @Test func aTrialThatAlwaysFailsEnds() throws {
+    let driver = CoreDriver()
+    try dispute(driver, liar: "a")
+    driver.hello("c", makeHello("c", pipeline: pipeline))
+    var trials = 0
+    while let trial = driver.takeAssignments("c").first, trials < 100 {
+      trials += 1
+      driver.handle(.worker("c", .failure(trial.task, reason: "no", permanent: false)))
+    }
+    #expect(trials == 5 && driver.core.leases.count == 0)
+  }
+}
