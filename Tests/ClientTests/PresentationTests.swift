@@ -116,8 +116,10 @@ import weir
       try JSONLines.text(of: job)
         == #"{"details":[{"attempts":2,"error":"no","index":1,"label":3,"label_name":"d","seed":18446744073709551615,"stage":"sr64","#
         + #""state":"failed"}],"digest":"\#(digest)","done":1,"job":"0000000000000007","options":[{"aug":100,"eta":0.5,"#
-        + #""sampler":"ddim","stage":"sr64","steps":10}],"pipeline":"avatars","samples":2,"stages":[{"done":2,"failed":0,"queued":0,"#
-        + #""running":0,"stage":"base32","steps_done":40,"steps_total":40},{"done":1,"failed":0,"queued":0,"running":1,"stage":"sr64","#
-        + #""steps_done":10,"steps_total":20}],"state":"running","submitted_ms":1000000,"truncated":false}"#)
+        + #""sampler":"ddim","stage":"sr64","steps":10}],"pipeline":"avatars","priority":"normal","samples":2,"#
+        + #""stages":[{"done":2,"failed":0,"held":0,"queued":0,"#
+        + #""running":0,"stage":"base32","steps_done":40,"steps_total":40},{"done":1,"failed":0,"held":0,"queued":0,"running":1,"#
+        + #""stage":"sr64","#
+        + #""steps_done":10,"steps_total":20}],"state":"running","submitted_ms":1000000,"tenant":"default","truncated":false}"#)
   }
 }
