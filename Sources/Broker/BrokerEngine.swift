@@ -436,25 +436,3 @@ private func unixMilliseconds() -> UInt64 {
   clock_gettime(CLOCK_REALTIME, &time)
   return UInt64(clamping: Int(time.tv_sec) * 1_000 + time.tv_nsec / 1_000_000)
 }
-
-extension Action {
-  /// It need not wait for the disk.
-  fileprivate var promisesNothing: Bool {
-    switch self {
-    case .command(_, .beat), .reply(_, request: _, .jobs), .reply(_, request: _, .workers), .reply(_, request: _, .located),
-      .reply(_, request: _, .refused):
-      true
-    default: false
-    }
-  }
-}
-
-extension ClientRequest {
-  /// The answer is all there is to it.
-  fileprivate var changesNothing: Bool {
-    switch self {
-    case .status, .workers, .locate: true
-    default: false
-    }
-  }
-}

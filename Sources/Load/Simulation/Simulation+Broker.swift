@@ -204,26 +204,6 @@ extension Simulation {
   }
 }
 
-extension ClientRequest {
-  /// The answer is all there is to it.
-  var changesNothing: Bool {
-    switch self {
-    case .status, .workers, .locate: true
-    case .submit, .watch, .fetch, .cancel: false
-    }
-  }
-}
-
-extension Action {
-  /// It does not wait for a disk that cannot be written.
-  fileprivate var promisesNothing: Bool {
-    switch self {
-    case .command(_, .beat), .reply(_, request: _, .jobs), .reply(_, request: _, .workers), .reply(_, request: _, .located): true
-    default: false
-    }
-  }
-}
-
 extension Fault.CrashPoint {
   /// The commit is done and so many of its messages have left.
   fileprivate func isDue(after messages: Int) -> Bool {
