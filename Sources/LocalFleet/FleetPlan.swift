@@ -30,15 +30,15 @@ package struct FleetPlan: Hashable, Sendable {
   package var workers: [StageWorkers]
   /// Tasks of a worker's batch; `nil`: the worker's default.
   package var slots: Int?
-  /// Of one worker.
-  package var threads: Int
+  /// Of one worker; `nil`: one a core, so that whichever stage has work has the machine. Threads that wait sleep.
+  package var threads: Int?
   /// More of the broker's arguments.
   package var brokerOptions: [String] = []
   /// What happens to a process that ended by itself.
   package var restartPolicy = RestartPolicy()
 
   package init(
-    executables: String, bind: String, data: String, engine: Engine, workers: [StageWorkers], slots: Int? = nil, threads: Int = 1,
+    executables: String, bind: String, data: String, engine: Engine, workers: [StageWorkers], slots: Int? = nil, threads: Int? = nil,
     isInsecureAllowed: Bool = false
   ) {
     self.executables = executables
@@ -50,9 +50,6 @@ package struct FleetPlan: Hashable, Sendable {
     self.slots = slots
     self.threads = threads
   }
-
-  /// Each worker's part of the cores, at least one.
-  package static func threads(cores: Int, workers: Int) -> Int { max(1, cores / max(1, workers)) }
 
   package var workerCount: Int { workers.reduce(0) { $0 + $1.count } }
 
@@ -77,11 +74,12 @@ package struct FleetPlan: Hashable, Sendable {
     workers.flatMap { workers in
       (0..<workers.count).map { index in
         let name = "\(workers.stage)-\(index + 1)"
-        var arguments = ["--stage", workers.stage, "--broker", broker, "--name", name, "--threads", "\(threads)"]
+        var arguments = ["--stage", workers.stage, "--broker", broker, "--name", name]
         switch engine {
         case .cascade(let pipeline): arguments += ["--pipeline", pipeline]
         case .synthetic(let stepMilliseconds): arguments += ["--engine", "synthetic", "--step-ms", "\(stepMilliseconds)"]
         }
+        if let threads { arguments += ["--threads", "\(threads)"] }
         if let slots { arguments += ["--slots", "\(slots)"] }
         return Command(name: name, executable: workerExecutable, arguments: arguments)
       }

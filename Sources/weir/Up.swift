@@ -38,7 +38,7 @@ struct Up: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Tasks that a worker computes together; default: the worker's own.", valueName: "n"))
   var slots: Int?
 
-  @Option(help: ArgumentHelp("Threads of each worker; default: the cores divided among them.", valueName: "n"))
+  @Option(help: ArgumentHelp("Threads of each worker; default: one a core.", valueName: "n"))
   var threads: Int?
 
   /// Of the worker's synthetic engine.
@@ -102,14 +102,11 @@ struct Up: AsyncParsableCommand {
     }
     let counts = try WorkerList.parse(workers, stages: stages)
     let environment = ProcessInfo.processInfo.environment
-    let workerCount = counts.reduce(0) { $0 + $1.count }
     let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     return FleetPlan(
       executables: URL(fileURLWithPath: program).deletingLastPathComponent().path,
       bind: bind ?? environment["WEIR_BROKER"] ?? BrokerOptions.defaultBroker, data: data ?? Self.defaultData(environment), engine: engine,
-      workers: counts, slots: slots,
-      threads: threads ?? FleetPlan.threads(cores: ProcessInfo.processInfo.activeProcessorCount, workers: workerCount),
-      isInsecureAllowed: insecure)
+      workers: counts, slots: slots, threads: threads, isInsecureAllowed: insecure)
   }
 
   private static func defaultData(_ environment: [String: String]) -> String {

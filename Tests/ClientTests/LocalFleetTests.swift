@@ -25,12 +25,6 @@ import Testing
     #expect(policy.ended(.exited(0), wasReady: true, after: .seconds(1)) == .restart(after: .seconds(2)))
   }
 
-  @Test func coresAreShared() {
-    #expect(FleetPlan.threads(cores: 2, workers: 3) == 1)
-    #expect(FleetPlan.threads(cores: 16, workers: 3) == 5)
-    #expect(FleetPlan.threads(cores: 4, workers: 0) == 4)
-  }
-
   @Test func missingProgramsAreNamed() {
     let plan = FleetPlan(
       executables: "/nonexistent", bind: "tcp://127.0.0.1:7710", data: "/tmp", engine: .synthetic(stepMilliseconds: 1), workers: [])
