@@ -26,7 +26,7 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
 
 func tool(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .executableTarget(
-    name: name, dependencies: dependencies + [.product(name: "ArgumentParser", package: "swift-argument-parser")],
+    name: name, dependencies: dependencies + ["Programs", argumentParser],
     swiftSettings: swiftSettings)
 }
 
@@ -36,6 +36,7 @@ func tests(_ module: String, _ dependencies: [Target.Dependency] = [], resources
     swiftSettings: swiftSettings)
 }
 
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
@@ -77,6 +78,7 @@ let targets: [Target] = [
   library("NetworkEngine", ["Worker", "Wire", "Cascade", "Diffusion", "Tensors"]),
   library("Client", ["Wire", "ZeroMQ", "Digests", logging]),
   library("Load", ["Broker", "Worker", "Client", "LocalFleet", "Wire", "ZeroMQ", "Digests", logging, deque, heap]),
+  library("Programs", [argumentParser]),
   library("LocalFleet", ["CLinuxShims", subprocess, system]),
   library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images"]),
   tool("weir", ["Client", "LocalFleet", "Images", "Wire", "Digests"]),
@@ -84,7 +86,7 @@ let targets: [Target] = [
   // Not a product: it measures the broker, for ops/bench/broker.
   .executableTarget(
     name: "broker-load",
-    dependencies: ["Wire", "ZeroMQ", "Digests", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+    dependencies: ["Wire", "ZeroMQ", "Digests", argumentParser],
     path: "ops/bench/broker-load", swiftSettings: swiftSettings),
   tool("weir-worker", ["Worker", "NetworkEngine", logging, lifecycle, signals]),
   tool("weir-load", ["Load"]),

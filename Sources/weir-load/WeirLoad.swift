@@ -1,5 +1,5 @@
 import ArgumentParser
-import Foundation
+import Programs
 
 @main
 struct WeirLoad: AsyncParsableCommand {
@@ -7,19 +7,5 @@ struct WeirLoad: AsyncParsableCommand {
     commandName: "weir-load", abstract: "Tries fleets: simulated ones, and real ones under faults.",
     subcommands: [Simulate.self, ChaosCommand.self])
 
-  static func main() async {
-    do {
-      var command = try parseAsRoot()
-      if var command = command as? any AsyncParsableCommand {
-        try await command.run()
-      } else {
-        try command.run()
-      }
-    } catch {
-      let code = exitCode(for: error)
-      guard code == .validationFailure else { exit(withError: error) }
-      FileHandle.standardError.write(Data((fullMessage(for: error) + "\n").utf8))
-      Foundation.exit(2)
-    }
-  }
+  static func main() async { await Program.run(Self.self) }
 }

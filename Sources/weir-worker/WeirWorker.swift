@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import Logging
 import NetworkEngine
+import Programs
 import ServiceLifecycle
 import UnixSignals
 import Worker
@@ -79,17 +80,7 @@ struct WeirWorker: AsyncParsableCommand {
     broker ?? ProcessInfo.processInfo.environment["WEIR_BROKER"] ?? "tcp://127.0.0.1:7710"
   }
 
-  static func main() async {
-    do {
-      var command = try parse()
-      try await command.run()
-    } catch {
-      let code = exitCode(for: error)
-      guard code == .validationFailure else { exit(withError: error) }
-      FileHandle.standardError.write(Data((fullMessage(for: error) + "\n").utf8))
-      Foundation.exit(2)
-    }
-  }
+  static func main() async { await Program.run(Self.self) }
 
   mutating func run() async throws {
     guard let endpoint = BrokerEndpoint(brokerText) else { throw ValidationError("--broker \(brokerText)") }

@@ -1,12 +1,13 @@
 import ArgumentParser
 import Client
 import Glibc
+import Programs
 import Wire
 
 /// Exit statuses of every `weir` command, and how errors turn into them.
 enum Exit {
-  static let failed: Int32 = 1
-  static let usage: Int32 = 2
+  static let failed = Program.failed
+  static let usage = Program.usage
   static let refused: Int32 = 3
   static let unreachable: Int32 = 4
   /// 128 + SIGINT, as shells have it.
@@ -24,19 +25,7 @@ enum Exit {
     case let error as Failure:
       Output.error("weir: \(printable(error.message))")
       exit(failed)
-    default:
-      let message = Weir.fullMessage(for: error)
-      switch Weir.exitCode(for: error) {
-      case .success:
-        Output.line(message)
-        exit(0)
-      case .validationFailure:
-        Output.error(message)
-        exit(usage)
-      case let code:
-        if !message.isEmpty { Output.error(message) }
-        exit(code.rawValue)
-      }
+    default: Program.leave(Weir.self, error)
     }
   }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Client
 import Foundation
+import Programs
 
 @main
 struct Weir: AsyncParsableCommand {
@@ -15,18 +16,7 @@ struct Weir: AsyncParsableCommand {
       Up.self, Submit.self, Status.self, Watch.self, Fetch.self, Release.self, Retry.self, Cancel.self, Workers.self, RunChild.self,
     ])
 
-  static func main() async {
-    do {
-      var command = try parseAsRoot()
-      if var command = command as? any AsyncParsableCommand {
-        try await command.run()
-      } else {
-        try command.run()
-      }
-    } catch {
-      Exit.now(error)
-    }
-  }
+  static func main() async { await Program.run(Self.self, orElse: Exit.now) }
 }
 
 /// Which broker, and how patiently.
