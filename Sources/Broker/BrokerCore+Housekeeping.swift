@@ -31,9 +31,13 @@ extension BrokerCore {
     }
     for (task, patience) in stalled() {
       guard let lease = leases[task] else { continue }
-      log(.warning, "\(TaskRef(task, attempt: lease.attempt)) took no step for \(patience) ms; it is queued again")
-      let reason = "no step in \(patience) ms"
-      takeBack(task, failed: reason)
+      let ref = TaskRef(task, attempt: lease.attempt)
+      log(.warning, "\(ref) took no step for \(patience) ms; it is queued again")
+      // It isn't revoked: what becomes of it tells when its worker takes steps again.
+      if let peer = lease.worker, let step = jobs[task.job]?.samples[Int(task.sample)].step {
+        workers.update(peer) { $0.stalled[ref] = step }
+      }
+      release(task, failed: "no step in \(patience) ms")
     }
     expireHopeless()
     for task in leases.abandoned(at: now) {

@@ -133,10 +133,10 @@ extension BrokerCore {
   }
 
   /// Ends a lease of a worker that is still there.
-  mutating func takeBack(_ task: TaskID, failed reason: String? = nil) {
+  mutating func takeBack(_ task: TaskID) {
     guard let lease = leases[task] else { return }
     if let peer = lease.worker { send(.revoke(TaskRef(task, attempt: lease.attempt)), to: peer) }
-    release(task, failed: reason)
+    release(task)
   }
 
   /// Ends a lease without a result: the sample is queued again, or given up after too many failures in a row.

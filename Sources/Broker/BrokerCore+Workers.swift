@@ -10,7 +10,12 @@ extension BrokerCore {
       if case .goodbye = message { return }
       return refuse(peer, "the broker does not know this worker; say hello first, on a new socket")
     }
-    workers.update(peer) { $0.lastHeard = now }
+    var isStalled = false
+    workers.update(peer) {
+      $0.lastHeard = now
+      isStalled = !$0.stalled.isEmpty
+    }
+    if isStalled { noteSigns(of: message, from: worker) }
     switch message {
     case .hello: break
     case .progress(let progress, let stepMilliseconds):
@@ -27,7 +32,9 @@ extension BrokerCore {
     case .result(let result): accept(result, from: worker)
     case .failure(let task, let reason, let permanent): fail(task, reason, permanent: permanent, from: worker)
     case .beat(let running):
-      for progress in running where !note(progress, of: worker) { send(.revoke(progress.task), to: peer) }
+      for progress in running where !note(progress, of: worker) && workers[peer]?.stalled[progress.task] == nil {
+        send(.revoke(progress.task), to: peer)
+      }
     case .goodbye(let reason):
       log(.info, "worker \(worker.hello.name) leaves: \(clip(reason, 200))")
       for task in (workers[peer]?.leases ?? []).sorted(by: TaskID.isOlder) { release(task) }
@@ -59,22 +66,26 @@ extension BrokerCore {
       peer: peer, hello: hello, stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber)
     // The same process on a new socket, or a second hello: what it held before is its own to go on with.
     var unclaimed: [TaskID] = []
+    var stalled: [TaskRef: UInt32] = [:]
     for old in [workers.peer(of: worker.process), peer].compactMap({ $0 }) {
       guard let gone = workers.remove(old) else { continue }
+      stalled = gone.stalled.stillStalled(among: hello.running)
       for task in gone.leases.sorted(by: TaskID.isOlder) {
         leases[task]?.holder = .nobody(until: now, lost: nil)
         unclaimed.append(task)
       }
     }
     workers.insert(
-      Worker(profile: worker, lastHeard: now, lastSent: now, isQuarantined: quarantine[worker.process] != nil))
+      Worker(profile: worker, lastHeard: now, lastSent: now, isQuarantined: quarantine[worker.process] != nil, stalled: stalled))
     log(.info, "worker \(hello.name) (\(hello.host), pid \(hello.pid)) serves \(hello.pipeline.name)/\(hello.stage): \(hello.numerics)")
     send(
       .welcome(
         beatMilliseconds: limits.beatMilliseconds, deadMilliseconds: limits.deadMilliseconds,
         checkpointMilliseconds: limits.checkpointMilliseconds, checkpointBytesPerSecond: limits.checkpointBytesPerSecond), to: peer)
     forgive(worker.process)
-    for progress in hello.running where !adopt(progress, by: worker) { send(.revoke(progress.task), to: peer) }
+    for progress in hello.running where stalled[progress.task] == nil && !adopt(progress, by: worker) {
+      send(.revoke(progress.task), to: peer)
+    }
     for task in unclaimed where leases[task].map({ $0.worker == nil }) ?? false { release(task) }
     unsettledStages.insert(worker.stage)
   }
@@ -181,6 +192,24 @@ extension BrokerCore {
   }
 
   // MARK: Work
+
+  /// A worker that had tasks taken from it because they took no step may be taking steps again.
+  private mutating func noteSigns(of message: WorkerMessage, from worker: WorkerProfile) {
+    var isOver = false
+    workers.update(worker.peer) {
+      switch message {
+      case .progress(let progress, _): if let step = $0.stalled[progress.task], progress.step > step { $0.stalled[progress.task] = nil }
+      case .checkpoint(let task, _), .failure(let task, _, _): $0.stalled[task] = nil
+      case .result(let result): $0.stalled[result.task] = nil
+      case .beat(let running): $0.stalled = $0.stalled.stillStalled(among: running)
+      case .hello, .goodbye: break
+      }
+      isOver = $0.stalled.isEmpty
+    }
+    guard isOver else { return }
+    log(.info, "worker \(worker.hello.name) takes steps again")
+    unsettledStages.insert(worker.stage)
+  }
 
   /// The lease a worker's message is about, if the worker holds it.
   private func heldLease(_ ref: TaskRef, by worker: WorkerProfile) -> Lease? {

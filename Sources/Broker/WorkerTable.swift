@@ -31,6 +31,9 @@ struct Worker {
   var stepMilliseconds: Double?
   /// It computed wrongly, and gets no work.
   var isQuarantined = false
+  /// Tasks taken from it because it took no step of them, and the steps they were at. Its compute may hang while its connection beats, so
+  /// it gets no work until each has moved or is gone.
+  var stalled: [TaskRef: UInt32] = [:]
 
   var peer: PeerID { profile.peer }
   var hello: WorkerHello { profile.hello }
@@ -38,8 +41,16 @@ struct Worker {
   var number: Int { profile.number }
   var process: WorkerProcess { profile.process }
 
-  var freeSlots: Int { isQuarantined ? 0 : Int(hello.slots) - leases.count }
+  var mayWork: Bool { !isQuarantined && stalled.isEmpty }
+  var freeSlots: Int { mayWork ? Int(hello.slots) - leases.count : 0 }
   var freeBytes: UInt64 { hello.bytes - min(hello.bytes, bytesHeld) }
+}
+
+extension [TaskRef: UInt32] {
+  /// Those that a worker still has, at the steps they were at.
+  func stillStalled(among running: [TaskProgress]) -> Self {
+    filter { task, step in running.contains { $0.task == task && $0.step <= step } }
+  }
 }
 
 struct WorkerProcess: Hashable {
@@ -107,7 +118,7 @@ struct WorkerTable {
   func slots(_ stage: StageKey) -> Int { serving(stage).reduce(0) { $0 + Int($1.hello.slots) } }
 
   private func serving(_ stage: StageKey) -> [Worker] {
-    (byStage[stage] ?? []).compactMap { byPeer[$0] }.filter { !$0.isQuarantined }
+    (byStage[stage] ?? []).compactMap { byPeer[$0] }.filter(\.mayWork)
   }
 
   /// A worker of a stage with a free slot and room for what `need` says it needs. One that can go on from the task's checkpoint is the best;

@@ -226,11 +226,54 @@ struct FaultTests {
       driver.handle(.worker("a", .beat(running: [TaskProgress(first.task, step: step)])))
     }
     #expect(driver.status(job)?.stages[0].stepsDone == 3)
-    driver.pass(11_000, beating: "a")
-    driver.pass(200, beating: "a")
-    let commands = driver.takeCommands("a")
+    _ = driver.takeCommands("a")
+    let beat = Event.worker("a", .beat(running: [TaskProgress(first.task, step: 3)]))
+    for _ in 0..<12 {
+      driver.pass(1_000)
+      driver.handle(beat)
+    }
+    // It beats, but its compute may hang: it gets nothing, and others do.
+    #expect(driver.takeCommands("a").allSatisfy { $0 == .beat })
+    driver.hello("b", makeHello("b", pipeline: pipeline))
+    let second = try #require(driver.takeAssignments("b").first)
+    #expect(second.task.task == first.task.task && second.task.attempt == 2)
+    _ = driver.submit()
+    #expect(driver.takeAssignments("a").isEmpty)
+    // The same process on a new socket still hangs.
+    var hello = makeHello("a", pipeline: pipeline)
+    hello.running = [TaskProgress(first.task, step: 3)]
+    driver.hello("a2", hello)
+    #expect(driver.takeAssignments("a2").isEmpty)
+    // It takes a step: it gets work again, and is told that this one is another's.
+    driver.handle(.worker("a2", .beat(running: [TaskProgress(first.task, step: 4)])))
+    let commands = driver.takeCommands("a2")
     #expect(commands.contains(.revoke(first.task)))
-    #expect(commands.contains { if case .assign(let again) = $0 { again.task.attempt == 2 } else { false } })
+    #expect(commands.contains { if case .assign = $0 { true } else { false } })
+  }
+
+  @Test(arguments: ["result", "failure", "goodbye", "gone from its beats"])
+  func aWorkerThatHungGetsWorkAgain(sign: String) throws {
+    var limits = BrokerLimits()
+    limits.stallMilliseconds = 10_000
+    let driver = CoreDriver(limits)
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    _ = driver.submit()
+    let first = try #require(driver.takeAssignments("a").first)
+    for _ in 0..<15 {
+      driver.pass(1_000)
+      driver.handle(.worker("a", .beat(running: [TaskProgress(first.task, step: 0)])))
+    }
+    #expect(driver.takeAssignments("a").isEmpty)
+    switch sign {
+    case "result": driver.finish(first, at: "a", pipeline: pipeline)
+    case "failure": driver.handle(.worker("a", .failure(first.task, reason: "out of memory", permanent: false)))
+    case "goodbye":
+      driver.handle(.worker("a", .goodbye(reason: "drained")))
+      driver.hello("a", makeHello("a", boot: 2, pipeline: pipeline))
+    default: driver.handle(.worker("a", .beat(running: [])))
+    }
+    _ = driver.submit()
+    #expect(!driver.takeAssignments("a").isEmpty)
   }
 
   @Test func bothSidesBeat() {
