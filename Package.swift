@@ -88,7 +88,7 @@ let targets: [Target] = [
     name: "broker-load",
     dependencies: ["Wire", "ZeroMQ", "Digests", argumentParser],
     path: "ops/bench/broker-load", swiftSettings: swiftSettings),
-  tool("weir-worker", ["Worker", "NetworkEngine", logging, lifecycle, signals]),
+  tool("weir-worker", ["Worker", "NetworkEngine", "Tensors", logging, lifecycle, signals]),
   tool("weir-load", ["Load"]),
   tool("weir-lab", ["Training", "Cascade", "UNet", "Diffusion", "Tensors", "Images", "Digests"]),
   tests("ZeroMQ"),

@@ -10,6 +10,9 @@
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/api/include/torch/version.h>
 
+#include <malloc.h>
+
+#include <climits>
 #include <cstring>
 #include <memory>
 
@@ -160,6 +163,15 @@ int32_t wt_threads(void) {
   int32_t count = 0;
   guarded([&] { count = at::get_num_threads(); });
   return count;
+}
+
+void wt_keep_freed_memory(void) {
+  // Large allocations come from the heap, not from mappings of their own, which would end with them.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  mallopt(M_TOP_PAD, 64 << 20);
+  // Other threads' heaps are of 64 MiB and end when they are empty.
+  mallopt(M_ARENA_MAX, 1);
 }
 
 wt_status wt_manual_seed(uint64_t seed) {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Programs
+import Tensors
 
 /// Training, reference sampling and measurement: everything that needs neither broker nor network.
 @main
@@ -9,5 +10,8 @@ struct WeirLab: AsyncParsableCommand {
     abstract: "Train, sample and measure cascades on this machine alone.",
     subcommands: [Train.self, Sample.self, Forward.self, Bench.self])
 
-  static func main() async { await Program.run(Self.self) }
+  static func main() async {
+    Torch.keepFreedMemory()
+    await Program.run(Self.self)
+  }
 }

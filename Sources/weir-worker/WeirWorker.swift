@@ -4,6 +4,7 @@ import Logging
 import NetworkEngine
 import Programs
 import ServiceLifecycle
+import Tensors
 import UnixSignals
 import Worker
 
@@ -80,7 +81,10 @@ struct WeirWorker: AsyncParsableCommand {
     broker ?? ProcessInfo.processInfo.environment["WEIR_BROKER"] ?? "tcp://127.0.0.1:7710"
   }
 
-  static func main() async { await Program.run(Self.self) }
+  static func main() async {
+    Torch.keepFreedMemory()
+    await Program.run(Self.self)
+  }
 
   mutating func run() async throws {
     guard let endpoint = BrokerEndpoint(brokerText) else { throw ValidationError("--broker \(brokerText)") }

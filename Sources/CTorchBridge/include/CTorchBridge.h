@@ -45,6 +45,7 @@ bool wt_cuda_available(void);
 wt_status wt_set_threads(int32_t count);
 int32_t wt_threads(void);
 wt_status wt_manual_seed(uint64_t seed);
+void wt_keep_freed_memory(void);
 wt_status wt_mode_begin(wt_mode_kind kind, const char *autocast_device, wt_dtype autocast_dtype, wt_mode *out);
 wt_status wt_mode_end(wt_mode mode);
 
