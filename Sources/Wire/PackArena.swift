@@ -2,14 +2,27 @@ import CProtobufC
 
 /// Memory of the C structs of one message that is being packed; all of it is freed with the arena.
 final class PackArena {
-  /// Most messages fit into the first block.
-  private static let blockBytes = 2_048
+  /// Of the stack, to begin with: most messages fit.
+  private static let stackBytes = 2_048
+  private static let blockBytes = 8_192
   private static let alignment = 16
 
   private var blocks: [UnsafeMutableRawPointer] = []
   /// What is left of the last block.
   private var free: UnsafeMutableRawPointer?
-  private var freeBytes = 0
+  private var freeBytes: Int
+
+  /// Gives `body` an arena, which may not outlive the call.
+  static func with<Result>(_ body: (PackArena) throws(WireError) -> Result) throws(WireError) -> Result {
+    try withUnsafeTemporaryAllocation(byteCount: stackBytes, alignment: alignment) { (stack) throws(WireError) in
+      try body(PackArena(stack))
+    }
+  }
+
+  private init(_ stack: UnsafeMutableRawBufferPointer) {
+    free = stack.baseAddress
+    freeBytes = stack.count
+  }
 
   deinit {
     for block in blocks { block.deallocate() }

@@ -9,21 +9,22 @@ enum TensorFraming {
 
   /// The header frame and the data frame, which is the tensor's own.
   static func encode(_ tensor: WireTensor) throws(WireError) -> [Frame] {
-    let arena = PackArena()
-    let message = try arena.make(weir__v1__tensor__init) { (message: inout Weir__V1__Tensor) throws(WireError) in
-      message.name = try arena.name(tensor.name, "a tensor's name")
-      message.dtype =
-        switch tensor.dtype {
-        case .f32: WEIR__V1__DTYPE__F32
-        case .u8: WEIR__V1__DTYPE__U8
-        }
-      (message.n_shape, message.shape) = arena.array(tensor.shape)
-    }
-    let suffix = dataPrefix(count: tensor.data.count)
-    let size = weir__v1__tensor__get_packed_size(message)
-    let header = Frame(count: size + suffix.count) { memory in
-      weir__v1__tensor__pack(message, memory.baseAddress?.assumingMemoryBound(to: UInt8.self))
-      for (index, byte) in suffix.enumerated() { memory[size + index] = byte }
+    let header = try PackArena.with { (arena) throws(WireError) in
+      let message = try arena.make(weir__v1__tensor__init) { (message: inout Weir__V1__Tensor) throws(WireError) in
+        message.name = try arena.name(tensor.name, "a tensor's name")
+        message.dtype =
+          switch tensor.dtype {
+          case .f32: WEIR__V1__DTYPE__F32
+          case .u8: WEIR__V1__DTYPE__U8
+          }
+        (message.n_shape, message.shape) = arena.array(tensor.shape)
+      }
+      let suffix = dataPrefix(count: tensor.data.count)
+      let size = weir__v1__tensor__get_packed_size(message)
+      return Frame(count: size + suffix.count) { memory in
+        weir__v1__tensor__pack(message, memory.baseAddress?.assumingMemoryBound(to: UInt8.self))
+        for (index, byte) in suffix.enumerated() { memory[size + index] = byte }
+      }
     }
     return [header, tensor.data]
   }

@@ -101,20 +101,20 @@ public enum WireCodec {
     guard tensors.count <= WireLimits.tensors else {
       throw WireError(.tooLarge, "a message has \(tensors.count) tensors; at most \(WireLimits.tensors) are allowed")
     }
-    let arena = PackArena()
-    let envelope = try arena.make(weir__v1__envelope__init) { (envelope: inout Weir__V1__Envelope) throws(WireError) in
-      envelope.version = version
-      envelope.request = request
-      envelope.tensors = UInt32(tensors.count)
-      try body(arena, &envelope)
+    let first = try PackArena.with { (arena) throws(WireError) in
+      let envelope = try arena.make(weir__v1__envelope__init) { (envelope: inout Weir__V1__Envelope) throws(WireError) in
+        envelope.version = version
+        envelope.request = request
+        envelope.tensors = UInt32(tensors.count)
+        try body(arena, &envelope)
+      }
+      let size = weir__v1__envelope__get_packed_size(envelope)
+      guard size <= WireLimits.envelopeBytes else {
+        throw WireError(.tooLarge, "a message has \(size) bytes; at most \(WireLimits.envelopeBytes) are allowed: send less at a time")
+      }
+      return Frame(count: size) { weir__v1__envelope__pack(envelope, $0.baseAddress?.assumingMemoryBound(to: UInt8.self)) }
     }
-    let size = weir__v1__envelope__get_packed_size(envelope)
-    guard size <= WireLimits.envelopeBytes else {
-      throw WireError(.tooLarge, "a message has \(size) bytes; at most \(WireLimits.envelopeBytes) are allowed: send less at a time")
-    }
-    var frames = [
-      Frame(count: size) { weir__v1__envelope__pack(envelope, $0.baseAddress?.assumingMemoryBound(to: UInt8.self)) }
-    ]
+    var frames = [first]
     for tensor in tensors { frames += try TensorFraming.encode(tensor) }
     return frames
   }

@@ -64,13 +64,27 @@ package final class Socket {
   /// Sends all frames as one message or, throwing, none. On a ROUTER the first frame is the peer's routing id.
   /// That it was sent doesn't mean that it arrives.
   package func send(_ frames: [Frame]) throws(ZeroMQError) {
+    try send(frames, after: nil)
+  }
+
+  /// The same from a ROUTER to one of its peers.
+  package func send(_ frames: [Frame], to routingID: UnsafeRawBufferPointer) throws(ZeroMQError) {
+    let handle = try opened("send")
+    if let errno = Self.send(copying: routingID, on: handle, flags: ZMQ_DONTWAIT | ZMQ_SNDMORE) {
+      throw ZeroMQError(errno: errno, operation: "send")
+    }
+    try send(frames, after: routingID)
+  }
+
+  /// - Parameter routingID: `nil` if no frame of the message was sent yet.
+  private func send(_ frames: [Frame], after routingID: UnsafeRawBufferPointer?) throws(ZeroMQError) {
     let handle = try opened("send")
     var failure: ZeroMQError?
     for (index, frame) in frames.enumerated() {
       let flags = ZMQ_DONTWAIT | (index + 1 < frames.count ? ZMQ_SNDMORE : 0)
       if let errno = Self.send(frame, on: handle, flags: flags) {
         let error = ZeroMQError(errno: errno, operation: "send")
-        if index == 0 { throw error }
+        if index == 0, routingID == nil { throw error }
         // The connection went between two frames. ZeroMQ takes back the ones it had and drops those up to the end of this message,
         // so they have to be sent all the same, or the next message would be dropped in their place.
         failure = failure ?? error
@@ -139,26 +153,29 @@ package final class Socket {
 
   /// The error number, or `nil` if the frame was taken.
   private static func send(_ frame: Frame, on handle: UnsafeMutableRawPointer, flags: Int32) -> Int32? {
+    if frame.count < copyLimit { return frame.withUnsafeBytes { send(copying: $0, on: handle, flags: flags) } }
     var message = zmq_msg_t()
-    let status =
-      frame.count < copyLimit
-      ? zmq_msg_init_size(&message, frame.count)
-      : frame.withUnsafeBytes { bytes in
-        zmq_msg_init_data(
-          &message, UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count, releaseSentFrame,
-          Unmanaged.passRetained(frame).toOpaque())
-      }
+    let status = frame.withUnsafeBytes { bytes in
+      zmq_msg_init_data(
+        &message, UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count, releaseSentFrame,
+        Unmanaged.passRetained(frame).toOpaque())
+    }
     guard status == 0 else {
       let errno = zmq_errno()
-      if frame.count >= copyLimit { Unmanaged.passUnretained(frame).release() }
+      Unmanaged.passUnretained(frame).release()
       return errno
     }
-    if frame.count < copyLimit {
-      frame.withUnsafeBytes { bytes in
-        guard let source = bytes.baseAddress else { return }
-        zmq_msg_data(&message).copyMemory(from: source, byteCount: bytes.count)
-      }
-    }
+    return send(&message, on: handle, flags: flags)
+  }
+
+  private static func send(copying bytes: UnsafeRawBufferPointer, on handle: UnsafeMutableRawPointer, flags: Int32) -> Int32? {
+    var message = zmq_msg_t()
+    guard zmq_msg_init_size(&message, bytes.count) == 0 else { return zmq_errno() }
+    if let source = bytes.baseAddress { zmq_msg_data(&message).copyMemory(from: source, byteCount: bytes.count) }
+    return send(&message, on: handle, flags: flags)
+  }
+
+  private static func send(_ message: inout zmq_msg_t, on handle: UnsafeMutableRawPointer, flags: Int32) -> Int32? {
     while true {
       if zmq_msg_send(&message, handle, flags) >= 0 { return nil }
       let errno = zmq_errno()
