@@ -23,6 +23,13 @@ struct Backlog {
   private struct Stage {
     var total = Work()
     var shares: [Share: Work] = [:]
+
+    mutating func add(_ change: Work, _ share: Share) {
+      total += change
+      var work = shares[share] ?? Work()
+      work += change
+      shares[share] = work == Work() ? nil : work
+    }
   }
 
   private var stages: [StageKey: Stage] = [:]
@@ -35,9 +42,7 @@ struct Backlog {
   func shares(_ stage: StageKey) -> [Share: Work] { stages[stage]?.shares ?? [:] }
 
   mutating func add(_ change: Work, _ stage: StageKey, _ share: Share) {
-    stages[stage, default: Stage()].total += change
-    stages[stage]?.shares[share, default: Work()] += change
-    if stages[stage]?.shares[share] == Work() { stages[stage]?.shares[share] = nil }
+    stages[stage, default: Stage()].add(change, share)
     if stages[stage]?.shares.isEmpty == true { stages[stage] = nil }
   }
 }

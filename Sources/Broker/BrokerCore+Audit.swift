@@ -72,8 +72,8 @@ extension BrokerCore {
         openTasks += job.stageCount - sample.stage
       }
       let lease = leases[task]
-      if (sample.phase == .leased) != (lease != nil) { faults.append("\(task) is \(sample.phase), its lease \(lease as Any)") }
-      if let lease, lease.attempt != sample.attempt { faults.append("\(task) is in attempt \(sample.attempt), its lease \(lease)") }
+      if (sample.phase == .leased) != (lease != nil) { faults.append("\(task) is \(sample.phase), its lease \(lease?.summary ?? "none")") }
+      if let lease, lease.attempt != sample.attempt { faults.append("\(task) is in attempt \(sample.attempt), its lease \(lease.summary)") }
     }
     if tallies != job.tallies { faults.append("job \(job.id) counts \(job.tallies), and has \(tallies)") }
     if open != job.openSamples || openTasks != job.openTasks {
@@ -92,7 +92,7 @@ extension BrokerCore {
         """)
     }
     for task in worker.leases where leases[task]?.worker != worker.peer {
-      faults.append("worker \(worker.hello.name) is thought to hold \(task), whose lease is \(leases[task] as Any)")
+      faults.append("worker \(worker.hello.name) is thought to hold \(task), whose lease is \(leases[task]?.summary ?? "none")")
     }
   }
 

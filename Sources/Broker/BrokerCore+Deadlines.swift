@@ -23,13 +23,13 @@ extension BrokerCore {
   mutating func expireHopeless() {
     let tasks = leases.all.filter { !$0.value.isTrial && jobs[$0.key.job]?.deadline != .max }.map(\.key)
     for task in tasks.sorted(by: TaskID.isOlder) {
-      if let late = lateness(task.job, Int(task.sample)) { expire(task.job, late) }
+      if let job = jobs[task.job], let late = lateness(of: job, Int(task.sample)) { expire(task.job, late) }
     }
   }
 
   /// Why a sample cannot be done by its job's deadline; `nil`: it may.
-  func lateness(_ id: JobID, _ index: Int) -> String? {
-    guard let job = jobs[id], job.deadline != .max, job.ending == nil else { return nil }
+  func lateness(of job: Job, _ index: Int) -> String? {
+    guard job.deadline != .max, job.ending == nil else { return nil }
     let sample = job.samples[index]
     guard let work = predictedWork(job, stage: sample.stage, step: sample.step), Double(now) + Self.certainty * work > Double(job.deadline)
     else {

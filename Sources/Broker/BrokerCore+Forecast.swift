@@ -15,8 +15,8 @@ extension BrokerCore {
   }
 
   /// What a task is charged, in predicted milliseconds. Before a stage was measured its steps count alike.
-  func cost(_ job: JobID, _ stage: StageKey, resuming step: UInt32) -> Double {
-    let steps = jobs[job]?.steps(ofStage: stage.stage) ?? 0
+  func cost(of job: Job, _ stage: StageKey, resuming step: UInt32) -> Double {
+    let steps = job.steps(ofStage: stage.stage)
     return Double(steps - min(step, steps)) * (stepTimes.milliseconds(stage) ?? 1)
   }
 

@@ -5,7 +5,7 @@ import Wire
 /// Finding out who computes wrongly.
 extension BrokerCore {
   /// The stage was finished before: the second result has to be the same, byte for byte, in one numerics class.
-  mutating func compare(_ result: TaskResult, with outcome: StageOutcome, from worker: WorkerProfile) {
+  mutating func compare(_ result: TaskResult, with outcome: StageOutcome, from worker: Worker) {
     guard let digest = ContentDigest(result.digest) else { return }
     let ref = result.task
     if let lease = leases[ref.task], lease.isTrial, lease.worker == worker.peer, lease.attempt == ref.attempt {
@@ -35,18 +35,18 @@ extension BrokerCore {
       guard job.pipeline == stage.pipeline, let dispute = quarantine.disputes[task] else { continue }
       let sample = job.samples[Int(task.sample)]
       let bytes = stage.stage == 0 ? 0 : sample.outcomes[stage.stage - 1].bytes
-      let peer = workers.choose(
+      let worker = workers.choose(
         stage, need: { _ in (bytes, false) },
         where: { worker in worker.hello.numerics == dispute.numerics && !dispute.claims.contains { $0.worker == worker.process } })
-      guard let peer, let worker = workers[peer] else { continue }
+      guard let worker else { continue }
       let ref = TaskRef(task, attempt: dispute.attempt)
       quarantine.beginTrial(task)
-      var lease = Lease(
-        attempt: ref.attempt, holder: .worker(peer), bytes: bytes, resumeStep: 0, lastProgress: now, startedUnix: unixNow,
+      let lease = Lease(
+        attempt: ref.attempt, holder: .worker(worker.peer), bytes: bytes, resumeStep: 0, lastProgress: now, startedUnix: unixNow,
         workerName: worker.hello.name, numerics: worker.hello.numerics)
       lease.isTrial = true
       leases[task] = lease
-      workers.update(peer) {
+      workers.update(worker) {
         $0.leases.insert(task)
         $0.bytesHeld += bytes
         $0.lastSent = now
@@ -55,14 +55,14 @@ extension BrokerCore {
       let input = stage.stage == 0 ? nil : TensorKey(job: task.job, sample: task.sample, stage: task.stage - 1)
       actions.append(
         .assign(
-          peer,
+          worker.peer,
           AssignOrder(
             task: ref, label: sample.label, seed: sample.seed, options: job.options, truncated: job.truncated, input: input,
             checkpointStep: nil)))
     }
   }
 
-  private mutating func judge(_ task: TaskID, _ digest: ContentDigest, by worker: WorkerProfile) {
+  private mutating func judge(_ task: TaskID, _ digest: ContentDigest, by worker: Worker) {
     dropLease(task)
     guard let guilty = quarantine.settle(task, digest) else {
       return log(

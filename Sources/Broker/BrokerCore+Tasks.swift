@@ -41,76 +41,76 @@ extension BrokerCore {
 
   private mutating func dispatch(_ stage: StageKey) {
     let next = StageKey(pipeline: stage.pipeline, stage: stage.stage + 1)
-    let isFull = jobs.backlog[next].waiting > 0 && jobs.backlog[next].waiting >= waitingLimit(next)
+    let waiting = jobs.backlog[next].waiting
+    let isFull = waiting > 0 && waiting >= waitingLimit(next)
     while workers.hasFreeSlot(stage) {
       // Who has nothing waiting there yet does not stand behind those who have.
       let turn = queues.next(stage) { share in !isFull || jobs.backlog[next, share].waiting + jobs.backlog[stage, share].leased == 0 }
       guard let (share, entry) = turn else { return }
       let index = Int(entry.sample)
-      guard let sample = jobs[entry.job]?.samples[index], sample.phase == .waiting, sample.stage == stage.stage else {
+      guard let job = jobs[entry.job] else {
         queues.removeFirst(stage, share, cost: nil, weight: 1)
         continue
       }
-      if let late = lateness(entry.job, index) {
+      let sample = job.samples[index]
+      guard sample.phase == .waiting, sample.stage == stage.stage else {
+        queues.removeFirst(stage, share, cost: nil, weight: 1)
+        continue
+      }
+      if let late = lateness(of: job, index) {
         expire(entry.job, late)
         continue
       }
       // The head of the queue keeps its turn until a worker has room for it.
-      guard let peer = workers.choose(stage, need: { $0.profile.need(for: sample) }), let worker = workers[peer]?.profile else { return }
-      let step = worker.need(for: sample).resumes ? sample.checkpoint?.step ?? 0 : 0
-      queues.removeFirst(stage, share, cost: cost(entry.job, stage, resuming: step), weight: weight(of: share.tenant))
-      lease(entry.job, index, to: worker)
+      guard let worker = workers.choose(stage, need: { $0.need(for: sample) }) else { return }
+      let need = worker.need(for: sample)
+      let step = need.resumes ? sample.checkpoint?.step ?? 0 : 0
+      queues.removeFirst(stage, share, cost: cost(of: job, stage, resuming: step), weight: weight(of: share.tenant))
+      lease(job, index, sample, to: worker, need)
     }
   }
 
-  private mutating func lease(_ id: JobID, _ index: Int, to worker: WorkerProfile) {
-    // Nothing of the job's samples may be held when they change, or all of them would be copied.
-    guard let job = jobs[id] else { return }
-    let sample = job.samples[index]
-    let options = job.options
-    let truncated = job.truncated
-    let need = worker.need(for: sample)
-    jobs.update(id) {
+  private mutating func lease(_ job: Job, _ index: Int, _ sample: Sample, to worker: Worker, _ need: Worker.Need) {
+    jobs.update(job) {
       if !need.resumes { $0.setStep(index, 0) }
       $0.lease(index)
     }
-    let task = TaskID(job: id, sample: UInt32(index), stage: UInt32(sample.stage))
+    let task = TaskID(job: job.id, sample: UInt32(index), stage: UInt32(sample.stage))
     let ref = TaskRef(task, attempt: sample.attempt &+ 1)
     let resumeStep = need.resumes ? sample.checkpoint?.step : nil
     leases[task] = Lease(
       attempt: ref.attempt, holder: .worker(worker.peer), bytes: need.bytes, resumeStep: resumeStep ?? 0, lastProgress: now,
       startedUnix: unixNow, workerName: worker.hello.name, numerics: worker.hello.numerics, firstStep: resumeStep ?? 0)
-    workers.update(worker.peer) {
+    workers.update(worker) {
       $0.leases.insert(task)
       $0.bytesHeld += need.bytes
       $0.lastSent = now
     }
     actions.append(.persist(.leased(ref)))
-    let input = sample.stage == 0 ? nil : TensorKey(job: id, sample: UInt32(index), stage: UInt32(sample.stage - 1))
+    let input = sample.stage == 0 ? nil : TensorKey(job: job.id, sample: UInt32(index), stage: UInt32(sample.stage - 1))
     actions.append(
       .assign(
         worker.peer,
         AssignOrder(
-          task: ref, label: sample.label, seed: sample.seed, options: options, truncated: truncated, input: input,
+          task: ref, label: sample.label, seed: sample.seed, options: job.options, truncated: job.truncated, input: input,
           checkpointStep: resumeStep)))
-    watches.noteChange(id, interval: limits.eventMilliseconds)
+    watches.noteChange(job.id, interval: limits.eventMilliseconds)
   }
 
   /// Takes a task from the worker that holds it; the sample's own state is up to the caller.
   ///
   /// - Parameter ending: what the job's history says; `nil`: nothing, for it was said before.
   mutating func dropLease(_ task: TaskID, as ending: JobState? = nil, because reason: String? = nil) {
-    guard let lease = leases[task] else { return }
+    guard let lease = leases.remove(task) else { return }
     if let ending, !lease.isTrial {
       actions.append(.persist(.attempted(task.job, attempt(task, lease, ending, reason))))
     }
-    leases[task] = nil
-    guard let peer = lease.worker else { return }
-    workers.update(peer) {
+    guard let peer = lease.worker, let worker = workers[peer] else { return }
+    workers.update(worker) {
       $0.leases.remove(task)
       $0.bytesHeld -= lease.bytes
     }
-    if let worker = workers[peer] { unsettledStages.insert(worker.stage) }
+    unsettledStages.insert(worker.stage)
   }
 
   /// For the job's history.
@@ -174,13 +174,13 @@ extension BrokerCore {
   }
 
   /// A stage of a sample is done.
-  mutating func finish(_ task: TaskID, _ outcome: StageOutcome, _ output: WireTensor) {
+  mutating func finish(_ task: TaskID, of job: Job, _ outcome: StageOutcome, _ output: WireTensor) {
     let index = Int(task.sample)
     actions.append(.persist(.stageDone(task, outcome, output: output)))
-    jobs.update(task.job) { $0.finishStage(index, outcome) }
-    if let job = jobs[task.job], job.samples[index].phase == .waiting { enqueue(job, index) }
-    watches.noteChange(task.job, interval: limits.eventMilliseconds)
-    finishIfComplete(task.job)
+    jobs.update(job) { $0.finishStage(index, outcome) }
+    if job.samples[index].phase == .waiting { enqueue(job, index) }
+    watches.noteChange(job.id, interval: limits.eventMilliseconds)
+    finishIfComplete(job.id)
   }
 
   mutating func finishIfComplete(_ id: JobID) {
@@ -230,15 +230,22 @@ extension BrokerCore {
   }
 
   mutating func send(_ command: WorkerCommand, to peer: PeerID) {
-    workers.update(peer) { $0.lastSent = now }
+    if let worker = workers[peer] { return send(command, to: worker) }
     actions.append(.command(peer, command))
+  }
+
+  mutating func send(_ command: WorkerCommand, to worker: Worker) {
+    worker.lastSent = now
+    actions.append(.command(worker.peer, command))
   }
 }
 
-extension WorkerProfile {
-  /// What the sample's assignment takes of this worker's byte credit, and whether it goes on from the sample's checkpoint: that has to be
-  /// of the same numerics class, and to fit at all.
-  func need(for sample: Sample) -> (bytes: UInt64, resumes: Bool) {
+extension Worker {
+  /// What a sample's assignment takes of a worker's byte credit, and whether it goes on from the sample's checkpoint.
+  typealias Need = (bytes: UInt64, resumes: Bool)
+
+  /// A checkpoint has to be of the same numerics class, and to fit at all.
+  func need(for sample: Sample) -> Need {
     guard let checkpoint = sample.checkpoint, checkpoint.numerics == hello.numerics else { return (sample.inputBytes, false) }
     let both = sample.inputBytes + checkpoint.bytes
     return both <= hello.bytes ? (both, true) : (sample.inputBytes, false)

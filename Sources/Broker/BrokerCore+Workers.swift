@@ -5,22 +5,17 @@ import ZeroMQ
 extension BrokerCore {
   mutating func handle(_ message: WorkerMessage, from peer: PeerID) {
     if case .hello(let hello) = message { return welcome(hello, at: peer) }
-    // Not the worker itself: while a copy of it is held, every change would copy the set of its leases.
-    guard let worker = workers[peer]?.profile else {
+    guard let worker = workers[peer] else {
       if case .goodbye = message { return }
       return refuse(peer, "the broker does not know this worker; say hello first, on a new socket")
     }
-    var isStalled = false
-    workers.update(peer) {
-      $0.lastHeard = now
-      isStalled = !$0.stalled.isEmpty
-    }
-    if isStalled { noteSigns(of: message, from: worker) }
+    worker.lastHeard = now
+    if !worker.stalled.isEmpty { noteSigns(of: message, from: worker) }
     switch message {
     case .hello: break
     case .progress(let progress, let stepMilliseconds):
       if stepMilliseconds > 0, stepMilliseconds.isFinite {
-        workers.update(peer) { $0.stepMilliseconds = stepMilliseconds }
+        worker.stepMilliseconds = stepMilliseconds
         if note(progress, of: worker) {
           leases[progress.task.task]?.stepMilliseconds = stepMilliseconds
           stepTimes.add(stepMilliseconds, worker.stage, numerics: worker.hello.numerics)
@@ -32,12 +27,12 @@ extension BrokerCore {
     case .result(let result): accept(result, from: worker)
     case .failure(let task, let reason, let permanent): fail(task, reason, permanent: permanent, from: worker)
     case .beat(let running):
-      for progress in running where !note(progress, of: worker) && workers[peer]?.stalled[progress.task] == nil {
+      for progress in running where !note(progress, of: worker) && worker.stalled[progress.task] == nil {
         send(.revoke(progress.task), to: peer)
       }
     case .goodbye(let reason):
       log(.info, "worker \(worker.hello.name) leaves: \(clip(reason, 200))")
-      for task in (workers[peer]?.leases ?? []).sorted(by: TaskID.isOlder) { release(task) }
+      for task in worker.leases.sorted(by: TaskID.isOlder) { release(task) }
       workers.remove(peer)
     }
   }
@@ -62,28 +57,27 @@ extension BrokerCore {
     }
     guard workers.count < limits.maxWorkers else { return refuse(peer, "there are \(workers.count) workers already; that is the limit") }
 
-    let worker = WorkerProfile(
-      peer: peer, hello: hello, stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber)
+    let worker = Worker(
+      peer: peer, hello: hello, stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber, at: now)
+    worker.isQuarantined = quarantine[worker.process] != nil
     // The same process on a new socket, or a second hello: what it held before is its own to go on with.
     var unclaimed: [TaskID] = []
-    var stalled: [TaskRef: UInt32] = [:]
     for old in [workers.peer(of: worker.process), peer].compactMap({ $0 }) {
       guard let gone = workers.remove(old) else { continue }
-      stalled = gone.stalled.stillStalled(among: hello.running)
+      worker.stalled = gone.stalled.stillStalled(among: hello.running)
       for task in gone.leases.sorted(by: TaskID.isOlder) {
         leases[task]?.holder = .nobody(until: now, lost: nil)
         unclaimed.append(task)
       }
     }
-    workers.insert(
-      Worker(profile: worker, lastHeard: now, lastSent: now, isQuarantined: quarantine[worker.process] != nil, stalled: stalled))
+    workers.insert(worker)
     log(.info, "worker \(hello.name) (\(hello.host), pid \(hello.pid)) serves \(hello.pipeline.name)/\(hello.stage): \(hello.numerics)")
     send(
       .welcome(
         beatMilliseconds: limits.beatMilliseconds, deadMilliseconds: limits.deadMilliseconds,
         checkpointMilliseconds: limits.checkpointMilliseconds, checkpointBytesPerSecond: limits.checkpointBytesPerSecond), to: peer)
     forgive(worker.process)
-    for progress in hello.running where stalled[progress.task] == nil && !adopt(progress, by: worker) {
+    for progress in hello.running where worker.stalled[progress.task] == nil && !adopt(progress, by: worker) {
       send(.revoke(progress.task), to: peer)
     }
     for task in unclaimed where leases[task].map({ $0.worker == nil }) ?? false { release(task) }
@@ -104,7 +98,7 @@ extension BrokerCore {
   }
 
   /// Lets a worker go on with a task it has, if the task's last attempt is the worker's and nobody else has it.
-  private mutating func adopt(_ progress: TaskProgress, by worker: WorkerProfile) -> Bool {
+  private mutating func adopt(_ progress: TaskProgress, by worker: Worker) -> Bool {
     let task = progress.task.task
     guard let job = jobs[task.job], job.pipeline == worker.stage.pipeline, Int(task.stage) == worker.stage.stage,
       Int(task.sample) < job.samples.count
@@ -112,10 +106,10 @@ extension BrokerCore {
     let index = Int(task.sample)
     let sample = job.samples[index]
     guard sample.stage == worker.stage.stage, sample.attempt == progress.task.attempt, sample.attempt > 0,
-      let current = workers[worker.peer], current.freeSlots > 0, leases[task]?.isTrial != true
+      worker.freeSlots > 0, leases[task]?.isTrial != true
     else { return false }
     let bytes = sample.inputBytes
-    guard bytes <= current.freeBytes else { return false }
+    guard bytes <= worker.freeBytes else { return false }
     switch sample.phase {
     case .waiting:
       jobs.update(task.job) { $0.resumeLease(index) }
@@ -194,9 +188,8 @@ extension BrokerCore {
   // MARK: Work
 
   /// A worker that had tasks taken from it because they took no step may be taking steps again.
-  private mutating func noteSigns(of message: WorkerMessage, from worker: WorkerProfile) {
-    var isOver = false
-    workers.update(worker.peer) {
+  private mutating func noteSigns(of message: WorkerMessage, from worker: Worker) {
+    workers.update(worker) {
       switch message {
       case .progress(let progress, _): if let step = $0.stalled[progress.task], progress.step > step { $0.stalled[progress.task] = nil }
       case .checkpoint(let task, _), .failure(let task, _, _): $0.stalled[task] = nil
@@ -204,22 +197,21 @@ extension BrokerCore {
       case .beat(let running): $0.stalled = $0.stalled.stillStalled(among: running)
       case .hello, .goodbye: break
       }
-      isOver = $0.stalled.isEmpty
     }
-    guard isOver else { return }
+    guard worker.stalled.isEmpty else { return }
     log(.info, "worker \(worker.hello.name) takes steps again")
     unsettledStages.insert(worker.stage)
   }
 
   /// The lease a worker's message is about, if the worker holds it.
-  private func heldLease(_ ref: TaskRef, by worker: WorkerProfile) -> Lease? {
+  private func heldLease(_ ref: TaskRef, by worker: Worker) -> Lease? {
     guard let lease = leases[ref.task], lease.attempt == ref.attempt, lease.worker == worker.peer else { return nil }
     return lease
   }
 
   /// False if the worker does not hold the task.
   @discardableResult
-  private mutating func note(_ progress: TaskProgress, of worker: WorkerProfile) -> Bool {
+  private mutating func note(_ progress: TaskProgress, of worker: Worker) -> Bool {
     let task = progress.task.task
     guard let lease = heldLease(progress.task, by: worker) else { return false }
     if lease.isTrial {
@@ -236,7 +228,7 @@ extension BrokerCore {
     return true
   }
 
-  private mutating func keep(_ checkpoint: TaskCheckpoint, of ref: TaskRef, from worker: WorkerProfile) {
+  private mutating func keep(_ checkpoint: TaskCheckpoint, of ref: TaskRef, from worker: Worker) {
     let task = ref.task
     guard let lease = heldLease(ref, by: worker), !lease.isTrial, let steps = jobs[task.job]?.steps(ofStage: Int(task.stage))
     else { return }
@@ -263,30 +255,31 @@ extension BrokerCore {
     note(TaskProgress(ref, step: checkpoint.step), of: worker)
   }
 
-  private mutating func accept(_ result: TaskResult, from worker: WorkerProfile) {
+  private mutating func accept(_ result: TaskResult, from worker: Worker) {
     let ref = result.task
     let task = ref.task
-    guard let sample = sampleOfWorker(ref, worker) else { return }
-    let steps = jobs[task.job]?.steps(ofStage: Int(task.stage)) ?? 0
+    guard let job = jobOfWorker(ref, worker) else { return }
+    let sample = job.samples[Int(task.sample)]
     // Its word is worth nothing.
-    if workers[worker.peer]?.isQuarantined ?? true { return send(.settled(ref), to: worker.peer) }
+    if worker.isQuarantined { return send(.settled(ref), to: worker) }
     if sample.stage > Int(task.stage) {
       compare(result, with: sample.outcomes[Int(task.stage)], from: worker)
-      return send(.settled(ref), to: worker.peer)
+      return send(.settled(ref), to: worker)
     }
-    guard sample.phase == .waiting || sample.phase == .leased else { return send(.settled(ref), to: worker.peer) }
-    guard let digest = ContentDigest(result.digest), let outcome = verified(result, digest, by: worker) else {
+    guard sample.phase == .waiting || sample.phase == .leased else { return send(.settled(ref), to: worker) }
+    guard let digest = ContentDigest(result.digest), let outcome = verified(result, of: job, digest, by: worker) else {
       let reason = "worker \(clip(worker.hello.name, 100)) sent a result that does not fit its digest or its stage"
       log(.error, "\(ref): \(reason)")
       if heldLease(ref, by: worker) != nil { release(task, failed: reason) }
-      return send(.settled(ref), to: worker.peer)
+      return send(.settled(ref), to: worker)
     }
+    let steps = job.steps(ofStage: Int(task.stage))
     // An old attempt's result is as good as the one that another worker is still at.
     if let lease = heldLease(ref, by: worker) {
       if steps > lease.firstStep {
         let milliseconds = result.computeMilliseconds / Double(steps - lease.firstStep)
         stepTimes.add(milliseconds, worker.stage, numerics: worker.hello.numerics)
-        if leases[task]?.stepMilliseconds == nil { leases[task]?.stepMilliseconds = milliseconds }
+        if lease.stepMilliseconds == nil { lease.stepMilliseconds = milliseconds }
       }
       dropLease(task, as: .done)
     } else {
@@ -298,24 +291,24 @@ extension BrokerCore {
       actions.append(.persist(.attempted(task.job, attempt)))
     }
     if sample.attempt > 1 { quarantine.note(task, maker: worker.process) }
-    workers.update(worker.peer) { $0.finished += 1 }
-    finish(task, outcome, result.tensor)
-    send(.settled(ref), to: worker.peer)
+    worker.finished += 1
+    finish(task, of: job, outcome, result.tensor)
+    send(.settled(ref), to: worker)
   }
 
-  private mutating func fail(_ ref: TaskRef, _ reason: String, permanent: Bool, from worker: WorkerProfile) {
-    guard sampleOfWorker(ref, worker) != nil else { return }
+  private mutating func fail(_ ref: TaskRef, _ reason: String, permanent: Bool, from worker: Worker) {
+    guard jobOfWorker(ref, worker) != nil else { return }
     if heldLease(ref, by: worker) != nil {
       log(.warning, "worker \(worker.hello.name) failed \(ref): \(clip(reason, 400))")
       release(ref.task, failed: reason, permanent: permanent)
     }
-    send(.settled(ref), to: worker.peer)
+    send(.settled(ref), to: worker)
   }
 
-  /// The sample of a task that a worker reports on; not its job, of which a copy would make every change copy all samples. `nil`, after telling the worker what it must know, if it cannot be that worker's.
-  private mutating func sampleOfWorker(_ ref: TaskRef, _ worker: WorkerProfile) -> Sample? {
+  /// The job of a task that a worker reports on; `nil`, after telling the worker what it must know, if the task cannot be that worker's.
+  private mutating func jobOfWorker(_ ref: TaskRef, _ worker: Worker) -> Job? {
     guard let job = jobs[ref.task.job] else {
-      send(.settled(ref), to: worker.peer)
+      send(.settled(ref), to: worker)
       return nil
     }
     guard job.pipeline == worker.stage.pipeline, Int(ref.task.stage) == worker.stage.stage, Int(ref.task.sample) < job.samples.count,
@@ -324,7 +317,7 @@ extension BrokerCore {
       refuse(worker.peer, "\(ref) was never given to this worker")
       return nil
     }
-    return job.samples[Int(ref.task.sample)]
+    return job
   }
 
   private func wasLeased(_ ref: TaskRef, in job: Job) -> Bool {
@@ -333,11 +326,11 @@ extension BrokerCore {
     return sample.stage > Int(ref.task.stage)
   }
 
-  private func verified(_ result: TaskResult, _ digest: ContentDigest, by worker: WorkerProfile) -> StageOutcome? {
-    guard let job = jobs[result.task.task.job], let stage = pipelines[job.pipeline]?.info.stages[worker.stage.stage] else { return nil }
+  private func verified(_ result: TaskResult, of job: Job, _ digest: ContentDigest, by worker: Worker) -> StageOutcome? {
+    guard let resolution = pipelines[job.pipeline]?.info.stages[worker.stage.stage].resolution else { return nil }
     let tensor = result.tensor
     let name = job.truncated && worker.stage.stage == 0 ? "z_s" : "x0"
-    guard tensor.name == name, tensor.dtype == .f32, tensor.shape == [3, stage.resolution, stage.resolution],
+    guard tensor.name == name, tensor.dtype == .f32, tensor.shape == [3, resolution, resolution],
       tensor.digest == result.digest
     else { return nil }
     return StageOutcome(digest: digest, numerics: worker.hello.numerics, bytes: UInt64(tensor.data.count))

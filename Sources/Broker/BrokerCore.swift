@@ -2,6 +2,8 @@ import Logging
 import Wire
 
 /// The broker as a pure state machine: events and the time in, actions out. No sockets, clock, disk or randomness.
+///
+/// There is one of it: jobs, workers and leases are objects, which a copy would share.
 package struct BrokerCore {
   let limits: BrokerLimits
   var pipelines = PipelineTable()
@@ -42,16 +44,14 @@ package struct BrokerCore {
 
   /// What to do about an event. Records come before the messages that depend on them.
   package mutating func handle(_ event: Event, at now: Instant) -> [Action] {
+    handle(CollectionOfOne(event), at: now)
+  }
+
+  /// What to do about all that happened in one turn. Work is given out after the last of it.
+  package mutating func handle(_ events: some Sequence<Event>, at now: Instant) -> [Action] {
     self.now = max(self.now, now.milliseconds)
     unixNow = now.unixMilliseconds
-    switch event {
-    case .client(let peer, let request, let message, let fresh): handle(message, from: peer, request: request, fresh: fresh)
-    case .worker(let peer, let message): handle(message, from: peer)
-    case .clientGone(let peer): watches.remove(peer)
-    case .workerGone(let peer, let reason): miss(peer, because: reason)
-    case .tensorsLost(let task, let which): recover(task, from: which)
-    case .tick: wakeAt = nil
-    }
+    for event in events { take(event) }
     retryDue()
     expireDue()
     if self.now >= nextHousekeeping { keepHouse() }
@@ -60,6 +60,17 @@ package struct BrokerCore {
     setWake()
     defer { actions = [] }
     return actions
+  }
+
+  private mutating func take(_ event: Event) {
+    switch event {
+    case .client(let peer, let request, let message, let fresh): handle(message, from: peer, request: request, fresh: fresh)
+    case .worker(let peer, let message): handle(message, from: peer)
+    case .clientGone(let peer): watches.remove(peer)
+    case .workerGone(let peer, let reason): miss(peer, because: reason)
+    case .tensorsLost(let task, let which): recover(task, from: which)
+    case .tick: wakeAt = nil
+    }
   }
 
   /// For the service's summary at start and stop.

@@ -34,6 +34,8 @@ final class BrokerEngine {
   private var core: BrokerCore
   private var cache: TensorCache
   private var images = ImageQueues()
+  /// What the core is told at the end of the turn.
+  private var events: [Event] = []
   private var records: [Record] = []
   private var messages: [Action] = []
   /// Those of the turn that is ending; what ends it may add new ones.
@@ -141,7 +143,7 @@ final class BrokerEngine {
             retryAfterMilliseconds: Self.stalledRetryMilliseconds)
           return send(.refused(refusal), request, to: peer, .now)
         }
-        handle(.client(peer, request: request, message, fresh: fresh))
+        events.append(.client(peer, request: request, message, fresh: fresh))
       } catch {
         noteGarbage("client", peer, error.reason)
         let code: Refusal.Code = error.code == .unsupportedVersion ? .unsupportedVersion : .invalid
@@ -154,10 +156,11 @@ final class BrokerEngine {
     read(workerSocket) { peer, frames in
       if isStalled { stalledBytes += frames.reduce(0) { $0 + $1.count } }
       do throws(WireError) {
-        handle(.worker(peer, try WireCodec.decodeWorkerMessage(frames)))
+        events.append(.worker(peer, try WireCodec.decodeWorkerMessage(frames)))
       } catch {
         noteGarbage("worker", peer, error.reason)
-        handle(.workerGone(peer, reason: "it sent a message that cannot be read: \(clip(error.reason, 200))"))
+        events.append(.workerGone(peer, reason: "it sent a message that cannot be read: \(clip(error.reason, 200))"))
+        handleEvents()
         messages.append(.command(peer, .disconnect(reason: error.reason)))
       }
     }
@@ -167,15 +170,19 @@ final class BrokerEngine {
     var bytes = 0
     for _ in 0..<Self.maxMessagesPerTurn where bytes < Self.maxBytesPerTurn {
       do throws(ZeroMQError) {
-        guard let frames = try socket.receive() else { return }
-        guard let id = frames.first else { continue }
+        guard var frames = try socket.receive() else { break }
+        guard !frames.isEmpty else { continue }
         bytes += frames.reduce(0) { $0 + $1.count }
-        body(id.withUnsafeBytes { PeerID($0) }, Array(frames.dropFirst()))
+        body(PeerID(frames.removeFirst()), frames)
       } catch {
-        guard error.code == .tooManyFrames else { return logger.error("\(error)") }
+        guard error.code == .tooManyFrames else {
+          logger.error("\(error)")
+          break
+        }
         noteGarbage("peer", PeerID([]), "it sent a message of too many frames")
       }
     }
+    handleEvents()
   }
 
   /// Logs the first, the second, the fourth, … so that a broken peer cannot fill the log.
@@ -203,7 +210,15 @@ final class BrokerEngine {
   }
 
   private func handle(_ event: Event) {
-    for action in core.handle(event, at: now) {
+    events.append(event)
+    handleEvents()
+  }
+
+  private func handleEvents() {
+    if events.isEmpty { return }
+    let actions = core.handle(events, at: now)
+    events.removeAll(keepingCapacity: true)
+    for action in actions {
       switch action {
       case .persist(let record):
         records.append(record)

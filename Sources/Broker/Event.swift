@@ -1,4 +1,5 @@
 package import Wire
+package import ZeroMQ
 
 /// A connection's identity on one of the broker's two sockets: the routing id that ZeroMQ gave it.
 ///
@@ -7,16 +8,28 @@ package struct PeerID: Hashable, Sendable, CustomStringConvertible {
   /// Up to seven bytes, and their count above them.
   private let short: UInt64
   /// More than that.
-  private let long: [UInt8]
+  private let long: Frame?
 
-  package init(_ bytes: some Collection<UInt8>) {
-    let fits = bytes.count <= 7
-    short = fits ? bytes.reduce(0) { $0 << 8 | UInt64($1) } | UInt64(bytes.count) << 56 : 0
-    long = fits ? [] : Array(bytes)
+  package init(_ bytes: [UInt8]) { self.init(Frame(bytes)) }
+
+  package init(_ frame: Frame) {
+    let fits = frame.count <= 7
+    short = fits ? frame.withUnsafeBytes { $0.reduce(0) { $0 << 8 | UInt64($1) } } | UInt64(frame.count) << 56 : 0
+    long = fits ? nil : frame
   }
 
-  package var bytes: [UInt8] {
-    long.isEmpty ? (0..<short >> 56).reversed().map { UInt8(truncatingIfNeeded: short >> (8 * $0)) } : long
+  package var bytes: [UInt8] { withUnsafeBytes { Array($0) } }
+
+  package func withUnsafeBytes<Result, Failure: Error>(
+    _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    if let long { return try long.withUnsafeBytes(body) }
+    // The first byte is the highest of those that count.
+    let count = Int(short >> 56)
+    let word = (short << UInt64(64 - 8 * count)).bigEndian
+    return try Swift.withUnsafeBytes(of: word) { (bytes) throws(Failure) in
+      try body(UnsafeRawBufferPointer(rebasing: bytes.prefix(count)))
+    }
   }
 
   package var description: String {

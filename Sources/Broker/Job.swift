@@ -29,7 +29,9 @@ struct Sample {
 }
 
 /// A job and its samples. Samples change only through the methods here, which keep the tallies true.
-struct Job {
+///
+/// One object, known to one table: every message about a task asks for it, and it is changed in place.
+final class Job {
   struct StageTally: Hashable {
     var waiting: UInt32 = 0
     var leased: UInt32 = 0
@@ -93,7 +95,7 @@ struct Job {
   }
 
   /// Rebuilds a job from disk. Samples that were leased are `leased` again.
-  init(_ snapshot: JobSnapshot, pipeline: PipelineTable.Key, deadline: Int64 = .max) {
+  convenience init(_ snapshot: JobSnapshot, pipeline: PipelineTable.Key, deadline: Int64 = .max) {
     self.init(snapshot.record, pipeline: pipeline, deadline: deadline)
     if snapshot.isChosen { isHolding = false }
     for (index, saved) in zip(samples.indices, snapshot.samples) {
@@ -124,13 +126,13 @@ struct Job {
   func steps(ofStage stage: Int) -> UInt32 { options[stage].steps ?? 0 }
 
   /// Begins the next attempt.
-  mutating func lease(_ index: Int) {
+  func lease(_ index: Int) {
     samples[index].attempt &+= 1
     resumeLease(index)
   }
 
   /// The attempt was thought over, but goes on.
-  mutating func resumeLease(_ index: Int) {
+  func resumeLease(_ index: Int) {
     let stage = samples[index].stage
     tallies[stage].waiting -= 1
     tallies[stage].leased += 1
@@ -139,7 +141,7 @@ struct Job {
   }
 
   /// Ends the attempt; the sample waits again, at its last checkpoint.
-  mutating func release(_ index: Int, failures: UInt32) {
+  func release(_ index: Int, failures: UInt32) {
     let stage = samples[index].stage
     tallies[stage].leased -= 1
     tallies[stage].waiting += 1
@@ -148,7 +150,7 @@ struct Job {
     setStep(index, samples[index].checkpoint?.step ?? 0)
   }
 
-  mutating func setStep(_ index: Int, _ step: UInt32) {
+  func setStep(_ index: Int, _ step: UInt32) {
     let stage = samples[index].stage
     let step = min(step, steps(ofStage: stage))
     tallies[stage].stepsDone = tallies[stage].stepsDone - UInt64(samples[index].step) + UInt64(step)
@@ -156,16 +158,16 @@ struct Job {
     samples[index].step = step
   }
 
-  mutating func setCheckpoint(_ index: Int, _ checkpoint: CheckpointRecord?) {
+  func setCheckpoint(_ index: Int, _ checkpoint: CheckpointRecord?) {
     samples[index].checkpoint = checkpoint
   }
 
-  mutating func setFailures(_ index: Int, _ failures: UInt32) {
+  func setFailures(_ index: Int, _ failures: UInt32) {
     samples[index].failures = failures
   }
 
   /// Moves an open sample to its next stage, or to its end.
-  mutating func finishStage(_ index: Int, _ outcome: StageOutcome) {
+  func finishStage(_ index: Int, _ outcome: StageOutcome) {
     let stage = samples[index].stage
     setStep(index, steps(ofStage: stage))
     leaveStage(index)
@@ -190,13 +192,13 @@ struct Job {
     }
   }
 
-  mutating func fail(_ index: Int, _ reason: String) {
+  func fail(_ index: Int, _ reason: String) {
     samples[index].error = reason
     close(index, as: .failed)
   }
 
   /// Ends the job. Samples that are still open are cancelled.
-  mutating func end(_ ending: JobEnding) {
+  func end(_ ending: JobEnding) {
     for index in samples.indices where samples[index].isOpen { close(index, as: .cancelled) }
     self.ending = ending
   }
@@ -204,7 +206,7 @@ struct Job {
   /// Lets samples go on, and cancels the other open ones.
   ///
   /// - Returns: those that wait for a worker now, and those that were cancelled.
-  mutating func choose(_ keep: Set<UInt32>) -> (waiting: [Int], cancelled: [Int]) {
+  func choose(_ keep: Set<UInt32>) -> (waiting: [Int], cancelled: [Int]) {
     isHolding = false
     var waiting: [Int] = []
     var cancelled: [Int] = []
@@ -223,7 +225,7 @@ struct Job {
   }
 
   /// A sample that had failed waits again.
-  mutating func retry(_ index: Int) {
+  func retry(_ index: Int) {
     let stage = samples[index].stage
     tallies[stage].failed -= 1
     tallies[stage].waiting += 1
@@ -249,7 +251,7 @@ struct Job {
       steps: coming * Int(steps(ofStage: stage)) - Int(tallies[stage].openSteps))
   }
 
-  private mutating func leaveStage(_ index: Int) {
+  private func leaveStage(_ index: Int) {
     let stage = samples[index].stage
     switch samples[index].phase {
     case .leased: tallies[stage].leased -= 1
@@ -259,7 +261,7 @@ struct Job {
     tallies[stage].openSteps -= UInt64(samples[index].step)
   }
 
-  private mutating func close(_ index: Int, as phase: Sample.Phase) {
+  private func close(_ index: Int, as phase: Sample.Phase) {
     leaveStage(index)
     if phase == .failed { tallies[samples[index].stage].failed += 1 }
     openTasks -= stageCount - samples[index].stage

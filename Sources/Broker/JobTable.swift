@@ -41,26 +41,32 @@ struct JobTable {
     if !job.key.isEmpty { byKey[job.key] = job.id }
     order.append(job.id)
     count(job.openTasks, job.terms.tenant)
-    countWork(of: job.id)
+    countWork(of: job)
     nextSequence = max(nextSequence, job.sequence + 1)
     if job.ending != nil { noteEnd(job) }
   }
 
-  /// Changes a job in place. It must exist.
-  mutating func update<R>(_ id: JobID, _ body: (inout Job) -> R) -> R {
-    guard let index = byID.index(forKey: id) else { preconditionFailure("no job \(id)") }
-    let before = byID.values[index].openTasks
-    let wasOpen = byID.values[index].ending == nil
-    let keptBytesBefore = wasOpen ? 0 : byID.values[index].keptBytes
-    let result = body(&byID.values[index])
-    let change = byID.values[index].openTasks - before
-    if change != 0 { count(change, byID.values[index].terms.tenant) }
-    countWork(of: id)
-    let isOpen = byID.values[index].ending == nil
-    if wasOpen, !isOpen { noteEnd(byID.values[index]) }
+  /// Changes a job. It must exist.
+  mutating func update<R>(_ id: JobID, _ body: (Job) -> R) -> R {
+    guard let job = byID[id] else { preconditionFailure("no job \(id)") }
+    return update(job, body)
+  }
+
+  /// Changes a job of this table.
+  @discardableResult
+  mutating func update<R>(_ job: Job, _ body: (Job) -> R) -> R {
+    let before = job.openTasks
+    let wasOpen = job.ending == nil
+    let keptBytesBefore = wasOpen ? 0 : job.keptBytes
+    let result = body(job)
+    let change = job.openTasks - before
+    if change != 0 { count(change, job.terms.tenant) }
+    countWork(of: job)
+    let isOpen = job.ending == nil
+    if wasOpen, !isOpen { noteEnd(job) }
     if !wasOpen, isOpen {
-      finished.removeAll { $0 == id }
-      keptSamples -= byID.values[index].samples.count
+      finished.removeAll { $0 == job.id }
+      keptSamples -= job.samples.count
       keptBytes -= keptBytesBefore
     }
     return result
@@ -68,19 +74,18 @@ struct JobTable {
 
   private mutating func count(_ change: Int, _ tenant: String) {
     openTasks += change
-    openTasksByTenant[tenant, default: 0] += change
-    if openTasksByTenant[tenant] == 0 { openTasksByTenant[tenant] = nil }
+    let ofTenant = openTasksByTenant[tenant, default: 0] + change
+    openTasksByTenant[tenant] = ofTenant == 0 ? nil : ofTenant
   }
 
   /// Brings the backlog up to date.
-  private mutating func countWork(of id: JobID) {
-    guard let index = byID.index(forKey: id) else { return }
-    for stage in 0..<byID.values[index].stageCount {
-      let work = byID.values[index].work(inStage: stage)
-      let counted = byID.values[index].counted[stage]
+  private mutating func countWork(of job: Job) {
+    for stage in 0..<job.stageCount {
+      let work = job.work(inStage: stage)
+      let counted = job.counted[stage]
       if work == counted { continue }
-      backlog.add(work - counted, StageKey(pipeline: byID.values[index].pipeline, stage: stage), byID.values[index].share)
-      byID.values[index].counted[stage] = work
+      backlog.add(work - counted, StageKey(pipeline: job.pipeline, stage: stage), job.share)
+      job.counted[stage] = work
     }
   }
 

@@ -72,10 +72,13 @@ final class RowWriter {
   private let table: JournalTable
   private var seal = RowSeal(table: 0, id: 0)
   private var column = 0
+  /// What is bound to the columns of text. Most rows have the texts of the one before, and what is bound stays.
+  private var texts: [String?]
 
   init(_ table: JournalTable, _ connection: SQLConnection) throws {
     self.table = table
     let places = Array(repeating: "?", count: JournalTable.firstColumn + table.columns.count).joined(separator: ", ")
+    texts = Array(repeating: nil, count: table.columns.count)
     let columns = (["id", "seal"] + table.columns).joined(separator: ", ")
     statement = try SQLStatement(connection, "INSERT OR REPLACE INTO \(table.name) (\(columns)) VALUES (\(places))")
   }
@@ -95,14 +98,20 @@ final class RowWriter {
 
   func add(_ value: UInt32) { add(Int64(value)) }
 
-  func addNull() { statement.bindNull(next()) }
+  func addNull() {
+    statement.bindNull(next())
+    texts[column - 1] = nil
+  }
 
   func add(_ text: String) {
+    let index = next()
+    let isBound = texts[column - 1] == text
     var text = text
     text.withUTF8 { bytes in
-      statement.bind(next(), text: UnsafeRawBufferPointer(bytes))
+      if !isBound { statement.bind(index, text: UnsafeRawBufferPointer(bytes)) }
       seal.add(column - 1, text: UnsafeRawBufferPointer(bytes))
     }
+    if !isBound { texts[column - 1] = text }
   }
 
   func add(_ text: String?) { if let text { add(text) } else { addNull() } }
@@ -121,6 +130,7 @@ final class RowWriter {
     case .blob(let bytes): add(bytes)
     case .text(let bytes):
       statement.bind(next(), text: bytes)
+      texts[column - 1] = nil
       seal.add(column - 1, text: bytes)
     }
   }

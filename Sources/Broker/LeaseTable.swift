@@ -1,33 +1,53 @@
 import Wire
 
-/// A task in a worker's hands.
-struct Lease {
+/// A task in a worker's hands. One object, known to one table.
+final class Lease {
   enum Holder: Hashable {
     case worker(PeerID)
     /// Its worker is away and may come back until then. `lost`: why, if the broker did not just restart itself.
     case nobody(until: Int64, lost: String?)
   }
 
-  var attempt: UInt32
+  let attempt: UInt32
   var holder: Holder
   /// Tensor bytes of its assignment.
-  var bytes: UInt64
+  let bytes: UInt64
   /// The step it was given to go on from.
   var resumeStep: UInt32
   /// When it last took a step.
   var lastProgress: Int64
   /// For its history: when it began, and with whom.
-  var startedUnix: UInt64
-  var workerName = ""
-  var numerics = ""
-  var firstStep: UInt32 = 0
+  let startedUnix: UInt64
+  let workerName: String
+  let numerics: String
+  let firstStep: UInt32
   var stepMilliseconds: Double?
   /// It repeats a stage that its sample has passed, to find out who computes wrongly.
   var isTrial = false
 
+  init(
+    attempt: UInt32, holder: Holder, bytes: UInt64, resumeStep: UInt32, lastProgress: Int64, startedUnix: UInt64,
+    workerName: String = "", numerics: String = "", firstStep: UInt32 = 0
+  ) {
+    self.attempt = attempt
+    self.holder = holder
+    self.bytes = bytes
+    self.resumeStep = resumeStep
+    self.lastProgress = lastProgress
+    self.startedUnix = startedUnix
+    self.workerName = workerName
+    self.numerics = numerics
+    self.firstStep = firstStep
+  }
+
   var worker: PeerID? {
     if case .worker(let peer) = holder { peer } else { nil }
   }
+}
+
+extension Lease {
+  /// For those who look for a fault.
+  var summary: String { "attempt \(attempt), held by \(holder)" }
 }
 
 struct LeaseTable {
@@ -41,6 +61,8 @@ struct LeaseTable {
     set { byTask[task] = newValue }
   }
 
+  mutating func remove(_ task: TaskID) -> Lease? { byTask.removeValue(forKey: task) }
+
   /// Tasks whose worker did not come back in time. Sorted, so that a run can be replayed.
   func abandoned(at now: Int64) -> [TaskID] {
     byTask.filter { if case .nobody(let until, _) = $0.value.holder { until <= now } else { false } }.map(\.key)
@@ -48,12 +70,10 @@ struct LeaseTable {
   }
 
   /// The broker was not running for a while: that is nobody's lack of progress.
-  mutating func excuse(_ milliseconds: Int64) {
-    for index in byTask.values.indices {
-      byTask.values[index].lastProgress += milliseconds
-      if case .nobody(let until, let lost) = byTask.values[index].holder {
-        byTask.values[index].holder = .nobody(until: until + milliseconds, lost: lost)
-      }
+  func excuse(_ milliseconds: Int64) {
+    for lease in byTask.values {
+      lease.lastProgress += milliseconds
+      if case .nobody(let until, let lost) = lease.holder { lease.holder = .nobody(until: until + milliseconds, lost: lost) }
     }
   }
 }

@@ -37,13 +37,12 @@ final class Outbox {
 
   /// - Parameter key: of a message that is news only until the next of the same key: while they wait, there is only the last of them.
   func send(_ frames: [Frame], to peer: PeerID, replacing key: UInt64? = nil, at now: ContinuousClock.Instant) -> Delivery {
-    let message = [Frame(peer.bytes)] + frames
-    if waiting[peer] != nil { return enqueue(message, key, peer, now) }
+    if waiting[peer] != nil { return enqueue(frames, key, peer, now) }
     do throws(ZeroMQError) {
-      try socket.send(message)
+      try deliver(frames, to: peer)
       return .accepted
     } catch {
-      return error.code == .wouldBlock ? enqueue(message, key, peer, now) : .gone
+      return error.code == .wouldBlock ? enqueue(frames, key, peer, now) : .gone
     }
   }
 
@@ -53,7 +52,7 @@ final class Outbox {
     for peer in Array(waiting.keys) {
       while let message = waiting[peer]?.messages.first?.frames {
         do throws(ZeroMQError) {
-          try socket.send(message)
+          try deliver(message, to: peer)
         } catch {
           if error.code == .wouldBlock, let last = waiting[peer]?.lastProgress, now - last < Self.patience { break }
           gone.append(peer)
@@ -73,6 +72,10 @@ final class Outbox {
 
   func forget(_ peer: PeerID) {
     bytes -= waiting.removeValue(forKey: peer)?.bytes ?? 0
+  }
+
+  private func deliver(_ frames: [Frame], to peer: PeerID) throws(ZeroMQError) {
+    try peer.withUnsafeBytes { (id) throws(ZeroMQError) in try socket.send(frames, to: id) }
   }
 
   private func enqueue(_ message: [Frame], _ key: UInt64?, _ peer: PeerID, _ now: ContinuousClock.Instant) -> Delivery {

@@ -34,31 +34,48 @@ struct StageQueues {
   private struct Line {
     var waiting: [String: Heap<Entry>] = [:]
     var turns = FairShare()
+
+    mutating func push(_ entries: some Collection<Entry>, _ tenant: String) {
+      if waiting[tenant] == nil { turns.activate(tenant) }
+      waiting[tenant, default: []].insert(contentsOf: entries)
+    }
+
+    mutating func removeFirst(_ tenant: String, cost: Double?, weight: Double) {
+      guard let index = waiting.index(forKey: tenant) else { return }
+      _ = waiting.values[index].popMin()
+      if let cost { turns.charge(tenant, cost, weight: weight) }
+      if waiting.values[index].isEmpty {
+        waiting.remove(at: index)
+        turns.deactivate(tenant)
+      }
+    }
   }
 
-  private var lines: [StageKey: [Priority: Line]] = [:]
+  /// A line for each class, the highest last.
+  private struct Classes {
+    var lines = Array(repeating: Line(), count: Priority.allCases.count)
+  }
+
+  private var stages: [StageKey: Classes] = [:]
 
   /// Stale ones included.
   var count: Int {
-    lines.values.reduce(0) { $0 + $1.values.reduce(0) { $0 + $1.waiting.values.reduce(0) { $0 + $1.count } } }
+    stages.values.reduce(0) { $0 + $1.lines.reduce(0) { $0 + $1.waiting.values.reduce(0) { $0 + $1.count } } }
   }
 
   mutating func push(_ entries: some Collection<Entry>, _ stage: StageKey, _ share: Share) {
-    guard !entries.isEmpty else { return }
-    if lines[stage]?[share.priority]?.waiting[share.tenant] == nil {
-      lines[stage, default: [:]][share.priority, default: Line()].turns.activate(share.tenant)
-    }
-    lines[stage]?[share.priority]?.waiting[share.tenant, default: []].insert(contentsOf: entries)
+    if entries.isEmpty { return }
+    stages[stage, default: Classes()].lines[share.priority.rank].push(entries, share.tenant)
   }
 
   /// Whose turn it is among those that may go, and its first entry.
   func next(_ stage: StageKey, where mayGo: (Share) -> Bool) -> (share: Share, entry: Entry)? {
-    guard let classes = lines[stage] else { return nil }
-    for priority in Priority.allCases.reversed() {
-      guard let line = classes[priority],
-        let tenant = line.turns.next(where: { mayGo(Share(priority: priority, tenant: $0)) }), let entry = line.waiting[tenant]?.min
-      else { continue }
-      return (Share(priority: priority, tenant: tenant), entry)
+    guard let lines = stages[stage]?.lines else { return nil }
+    for priority in Priority.descending {
+      let line = lines[priority.rank]
+      if let tenant = line.turns.next(where: { mayGo(Share(priority: priority, tenant: $0)) }), let entry = line.waiting[tenant]?.min {
+        return (Share(priority: priority, tenant: tenant), entry)
+      }
     }
     return nil
   }
@@ -67,11 +84,19 @@ struct StageQueues {
   ///
   /// - Parameter cost: what its tenant is charged, `nil` if the entry was stale.
   mutating func removeFirst(_ stage: StageKey, _ share: Share, cost: Double?, weight: Double) {
-    _ = lines[stage]?[share.priority]?.waiting[share.tenant]?.popMin()
-    if let cost { lines[stage]?[share.priority]?.turns.charge(share.tenant, cost, weight: weight) }
-    if lines[stage]?[share.priority]?.waiting[share.tenant]?.isEmpty == true {
-      lines[stage]?[share.priority]?.waiting[share.tenant] = nil
-      lines[stage]?[share.priority]?.turns.deactivate(share.tenant)
+    stages[stage]?.lines[share.priority.rank].removeFirst(share.tenant, cost: cost, weight: weight)
+  }
+}
+
+extension Priority {
+  fileprivate static let descending = Array(allCases.reversed())
+
+  /// Among the classes, the lowest first.
+  fileprivate var rank: Int {
+    switch self {
+    case .low: 0
+    case .normal: 1
+    case .high: 2
     }
   }
 }

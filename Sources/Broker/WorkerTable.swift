@@ -1,7 +1,7 @@
 import Wire
 
-/// What a worker said of itself, and what never changes. One object, because every message of the worker asks for some of it.
-final class WorkerProfile: Sendable {
+/// A worker that said hello. One object, known to one table: every message of the worker asks for some of it.
+final class Worker {
   let peer: PeerID
   let hello: WorkerHello
   let stage: StageKey
@@ -9,37 +9,29 @@ final class WorkerProfile: Sendable {
   let number: Int
   /// A worker that dials again keeps it.
   let process: WorkerProcess
-
-  init(peer: PeerID, hello: WorkerHello, stage: StageKey, number: Int) {
-    self.peer = peer
-    self.hello = hello
-    self.stage = stage
-    self.number = number
-    process = WorkerProcess(name: hello.name, boot: hello.boot)
-  }
-}
-
-/// A worker that said hello.
-struct Worker {
-  let profile: WorkerProfile
   var lastHeard: Int64
   var lastSent: Int64
+  var finished: UInt64 = 0
+  var stepMilliseconds: Double?
+  // What follows decides how many slots are free, so it changes through the table once the worker is in it.
   /// Tensor bytes of the tasks it holds.
   var bytesHeld: UInt64 = 0
   var leases: Set<TaskID> = []
-  var finished: UInt64 = 0
-  var stepMilliseconds: Double?
   /// It computed wrongly, and gets no work.
   var isQuarantined = false
   /// Tasks taken from it because it took no step of them, and the steps they were at. Its compute may hang while its connection beats, so
   /// it gets no work until each has moved or is gone.
   var stalled: [TaskRef: UInt32] = [:]
 
-  var peer: PeerID { profile.peer }
-  var hello: WorkerHello { profile.hello }
-  var stage: StageKey { profile.stage }
-  var number: Int { profile.number }
-  var process: WorkerProcess { profile.process }
+  init(peer: PeerID, hello: WorkerHello, stage: StageKey, number: Int, at now: Int64) {
+    self.peer = peer
+    self.hello = hello
+    self.stage = stage
+    self.number = number
+    process = WorkerProcess(name: hello.name, boot: hello.boot)
+    lastHeard = now
+    lastSent = now
+  }
 
   var mayWork: Bool { !isQuarantined && stalled.isEmpty }
   var freeSlots: Int { mayWork ? Int(hello.slots) - leases.count : 0 }
@@ -59,10 +51,15 @@ struct WorkerProcess: Hashable {
 }
 
 struct WorkerTable {
+  /// The workers of a stage, in order of arrival.
+  private struct Pool {
+    var workers: [Worker] = []
+    var freeSlots = 0
+  }
+
   private var byPeer: [PeerID: Worker] = [:]
   private var byProcess: [WorkerProcess: PeerID] = [:]
-  private var byStage: [StageKey: [PeerID]] = [:]
-  private var freeSlots: [StageKey: Int] = [:]
+  private var pools: [StageKey: Pool] = [:]
   private(set) var nextNumber = 0
 
   var count: Int { byPeer.count }
@@ -74,42 +71,46 @@ struct WorkerTable {
   func peer(of process: WorkerProcess) -> PeerID? { byProcess[process] }
 
   func serves(_ pipeline: PipelineTable.Key) -> Bool {
-    byStage.keys.contains { $0.pipeline == pipeline }
+    pools.keys.contains { $0.pipeline == pipeline }
   }
 
   mutating func insert(_ worker: Worker) {
     nextNumber = max(nextNumber, worker.number + 1)
     byPeer[worker.peer] = worker
     byProcess[worker.process] = worker.peer
-    byStage[worker.stage, default: []].append(worker.peer)
-    freeSlots[worker.stage, default: 0] += worker.freeSlots
+    pools[worker.stage, default: Pool()].workers.append(worker)
+    pools[worker.stage]?.freeSlots += worker.freeSlots
   }
 
   @discardableResult
   mutating func remove(_ peer: PeerID) -> Worker? {
     guard let worker = byPeer.removeValue(forKey: peer) else { return nil }
     if byProcess[worker.process] == peer { byProcess[worker.process] = nil }
-    byStage[worker.stage]?.removeAll { $0 == peer }
-    if byStage[worker.stage]?.isEmpty == true { byStage[worker.stage] = nil }
-    freeSlots[worker.stage, default: 0] -= worker.freeSlots
+    pools[worker.stage]?.workers.removeAll { $0 === worker }
+    pools[worker.stage]?.freeSlots -= worker.freeSlots
+    if pools[worker.stage]?.workers.isEmpty == true { pools[worker.stage] = nil }
     return worker
   }
 
-  /// Changes a worker in place, if it is there.
-  mutating func update(_ peer: PeerID, _ body: (inout Worker) -> Void) {
-    guard let index = byPeer.index(forKey: peer) else { return }
-    let before = byPeer.values[index].freeSlots
-    body(&byPeer.values[index])
-    let change = byPeer.values[index].freeSlots - before
-    if change != 0 { freeSlots[byPeer.values[index].stage, default: 0] += change }
+  /// Changes a worker, if it is there.
+  mutating func update(_ peer: PeerID, _ body: (Worker) -> Void) {
+    if let worker = byPeer[peer] { update(worker, body) }
   }
 
-  /// Changes all workers in place, but not what they hold.
-  mutating func updateAll(_ body: (inout Worker) -> Void) {
-    for index in byPeer.values.indices { body(&byPeer.values[index]) }
+  /// Changes a worker of this table.
+  mutating func update(_ worker: Worker, _ body: (Worker) -> Void) {
+    let before = worker.freeSlots
+    body(worker)
+    let change = worker.freeSlots - before
+    if change != 0 { pools[worker.stage]?.freeSlots += change }
   }
 
-  func hasFreeSlot(_ stage: StageKey) -> Bool { freeSlots[stage, default: 0] > 0 }
+  /// Changes all workers, but not what they hold.
+  func updateAll(_ body: (Worker) -> Void) {
+    for worker in byPeer.values { body(worker) }
+  }
+
+  func hasFreeSlot(_ stage: StageKey) -> Bool { (pools[stage]?.freeSlots ?? 0) > 0 }
 
   /// Workers of a stage that may get work.
   func count(_ stage: StageKey) -> Int { serving(stage).count }
@@ -118,23 +119,22 @@ struct WorkerTable {
   func slots(_ stage: StageKey) -> Int { serving(stage).reduce(0) { $0 + Int($1.hello.slots) } }
 
   private func serving(_ stage: StageKey) -> [Worker] {
-    (byStage[stage] ?? []).compactMap { byPeer[$0] }.filter(\.mayWork)
+    pools[stage]?.workers.filter(\.mayWork) ?? []
   }
 
   /// A worker of a stage with a free slot and room for what `need` says it needs. One that can go on from the task's checkpoint is the best;
   /// then the least busy; of equals the first to arrive.
   func choose(
-    _ stage: StageKey, need: (Worker) -> (bytes: UInt64, resumes: Bool), where isFit: (Worker) -> Bool = { _ in true }
-  ) -> PeerID? {
-    var best: (peer: PeerID, held: Int, slots: Int, resumes: Bool)?
-    for peer in byStage[stage] ?? [] {
-      guard let worker = byPeer[peer], worker.freeSlots > 0 else { continue }
+    _ stage: StageKey, need: (Worker) -> Worker.Need, where isFit: (Worker) -> Bool = { _ in true }
+  ) -> Worker? {
+    var best: (worker: Worker, held: Int, slots: Int, resumes: Bool)?
+    for worker in pools[stage]?.workers ?? [] where worker.freeSlots > 0 {
       let held = worker.leases.count
       let slots = Int(worker.hello.slots)
       let need = need(worker)
       if let best, best.resumes == need.resumes ? held * best.slots >= best.held * slots : best.resumes { continue }
-      if need.bytes <= worker.freeBytes, isFit(worker) { best = (peer, held, slots, need.resumes) }
+      if need.bytes <= worker.freeBytes, isFit(worker) { best = (worker, held, slots, need.resumes) }
     }
-    return best?.peer
+    return best?.worker
   }
 }
