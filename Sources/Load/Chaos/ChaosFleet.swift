@@ -87,6 +87,9 @@ final class ChaosFleet: Sendable {
   @discardableResult
   func signal(_ name: String, _ signal: Int32) async -> Bool { await fleet.signal(name, signal) }
 
+  /// `nil` while it does not run.
+  func pid(_ name: String) async -> Int32? { await fleet.pids[name] }
+
   /// Resident memory of the broker, in MiB.
   func brokerMemory() async -> Double {
     guard let pid = await fleet.pids["broker"], let status = try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8),

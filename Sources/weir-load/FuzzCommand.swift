@@ -1,0 +1,61 @@
+import ArgumentParser
+import Foundation
+import Load
+
+struct FuzzCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "fuzz", abstract: "Floods a real broker with damaged messages and looks whether it still works.",
+    discussion: """
+      Starts a broker and workers with the synthetic engine (weir, weir-broker and weir-worker lie beside this program), and sends both of the \
+      broker's ends messages of the corpus with bits, bytes, lengths, fields and frames changed. Meanwhile an honest client's jobs have to be \
+      finished, every image as the oracle says; the broker must neither end nor grow. The seed fixes what is sent.
+
+      Exit status: 0 all of that held, 1 it did not, 2 wrong arguments.
+      """)
+
+  @Option(help: "How many frames to send.")
+  var frames = 1_000_000
+
+  @Option(help: "What is random comes from it. (default: a random one)")
+  var seed: UInt64?
+
+  @Option(help: "Connections at each of the broker's two ends.")
+  var connections = 4
+
+  @Option(help: ArgumentHelp("Real messages to start from.", valueName: "folder"))
+  var corpus = "Tests/LoadTests/Corpus"
+
+  @Option(
+    help: ArgumentHelp("Instead of all that, run a small fleet, and write what its parts say to each other there.", valueName: "folder"))
+  var record: String?
+
+  @Flag(help: "Show on standard error what the processes say.")
+  var verbose = false
+
+  func validate() throws {
+    guard frames >= 10 else { throw ValidationError("--frames \(frames): give at least 10.") }
+    guard (1...100).contains(connections) else { throw ValidationError("--connections \(connections): give 1 to 100.") }
+  }
+
+  func run() async throws {
+    if let record { return try await Recording.record().write(to: record) }
+    let seed = seed ?? .random(in: 0..<1 << 32)
+    let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    let isVerbose = verbose
+    let fuzz = FuzzRun(
+      .init(
+        executables: URL(fileURLWithPath: program).deletingLastPathComponent().path, corpus: try Corpus(folder: corpus), frames: frames,
+        seed: seed, connections: connections)
+    ) { line in
+      if isVerbose { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+    }
+    let verdict = await fuzz.run()
+    let memory = verdict.residentMiB.map { String(format: "%.0f", $0) }.joined(separator: " ")
+    print(
+      """
+      \(verdict.failure == nil ? "held" : "BROKEN") seed=\(seed) frames=\(verdict.frames) messages=\(verdict.messages) \
+      seconds=\(Int(verdict.seconds)) honest_images=\(verdict.honestImages) broker_mib=[\(memory)] \(verdict.failure ?? "")
+      """)
+    if verdict.failure != nil { throw ExitCode(1) }
+  }
+}
