@@ -30,9 +30,9 @@ func tool(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     swiftSettings: swiftSettings)
 }
 
-func tests(_ module: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = []) -> Target {
+func tests(_ module: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = [], resources: [Resource] = []) -> Target {
   .testTarget(
-    name: module + "Tests", dependencies: [.target(name: module)] + dependencies, resources: resources,
+    name: module + "Tests", dependencies: [.target(name: module)] + dependencies, exclude: exclude, resources: resources,
     swiftSettings: swiftSettings)
 }
 
@@ -101,7 +101,7 @@ let targets: [Target] = [
   tests("Broker", ["Load", "Wire", "ZeroMQ", "Digests", logging, grdb]),
   tests("Worker", ["Wire", "ZeroMQ"]),
   tests("Client", ["Wire", "ZeroMQ", "LocalFleet", "weir"]),
-  tests("Load"),
+  tests("Load", ["Client", "Wire", "Worker", "ZeroMQ", logging], exclude: ["Corpus"]),
   tests("Training", ["Cascade", "UNet", "Diffusion", "Tensors", "Images"]),
   .testTarget(
     name: "FleetTests",
