@@ -48,8 +48,10 @@ package struct FuzzRun: Sendable {
   /// Starts a fleet, floods it, and looks whether it still does honest work.
   package func run() async -> Verdict {
     let chaos = Chaos.Settings(executables: settings.executables, seed: settings.seed, log: log)
-    // What damaged submissions ask for must leave room for others, as it would in a fleet that tenants share.
-    let shape = ChaosFleet.Shape(stepMilliseconds: 1, brokerOptions: ["--max-tenant-tasks", "5000"])
+    // Room for honest jobs beside what damaged submissions ask for, as in a fleet that tenants share; and little of everything, so that the
+    // tables are full soon and growth is seen.
+    let shape = ChaosFleet.Shape(
+      stepMilliseconds: 1, brokerOptions: ["--max-open-tasks", "10000", "--max-tenant-tasks", "2000", "--keep-samples", "2000"])
     do {
       return try await ChaosFleet.with(chaos, shape) { fleet in
         var verdict = Verdict()
