@@ -10,17 +10,22 @@ struct TensorCache {
   private var bytes = 0
   private let limit: Int
 
-  /// - Parameter limit: bytes of tensor data held at most.
+  /// What an entry takes beside its data, about: of small tensors that is most.
+  private static let entryBytes = 512
+
+  /// - Parameter limit: bytes held at most.
   init(limit: Int) { self.limit = limit }
 
   subscript(key: TensorKey) -> WireTensor? { tensors[key] }
 
   mutating func insert(_ tensor: WireTensor, for key: TensorKey) {
-    guard tensor.data.count <= limit, tensors.updateValue(tensor, forKey: key) == nil else { return }
+    guard Self.size(tensor) <= limit, tensors.updateValue(tensor, forKey: key) == nil else { return }
     order.append(key)
-    bytes += tensor.data.count
+    bytes += Self.size(tensor)
     while bytes > limit, let oldest = order.popFirst() {
-      bytes -= tensors.removeValue(forKey: oldest)?.data.count ?? 0
+      if let tensor = tensors.removeValue(forKey: oldest) { bytes -= Self.size(tensor) }
     }
   }
+
+  private static func size(_ tensor: WireTensor) -> Int { tensor.data.count + entryBytes }
 }
