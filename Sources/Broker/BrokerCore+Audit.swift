@@ -7,14 +7,23 @@ extension BrokerCore {
     var faults: [String] = []
     var openTasks = 0
     var openSamples = 0
+    var repeated = 0
+    var tenants: [String: Int] = [:]
     for job in jobs.all {
       auditJob(job, &faults)
+      // Samples that began anew were accepted once.
+      let again = job.samples.reduce(0) { $0 + ($1.isOpen && AttemptNumber.isRestarted($1.attempt) ? job.stageCount - $1.stage : 0) }
+      repeated += again
+      tenants[job.terms.tenant, default: 0] += job.openTasks - again
       openTasks += job.openTasks
       openSamples += job.openSamples
     }
     auditBacklog(&faults)
     if openTasks != jobs.openTasks { faults.append("\(jobs.openTasks) tasks are counted open, and \(openTasks) are") }
-    if jobs.openTasks > limits.maxOpenTasks { faults.append("\(jobs.openTasks) tasks are open, and \(limits.maxOpenTasks) allowed") }
+    if openTasks - repeated > limits.maxOpenTasks { faults.append("\(openTasks) tasks are open, and \(limits.maxOpenTasks) allowed") }
+    for (tenant, tasks) in tenants where tasks > limits.maxOpenTasksPerTenant {
+      faults.append("tenant \(tenant) has \(tasks) open tasks, and \(limits.maxOpenTasksPerTenant) are allowed")
+    }
     var held = 0
     for worker in workers.all {
       held += worker.leases.count

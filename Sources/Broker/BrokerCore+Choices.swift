@@ -44,11 +44,7 @@ extension BrokerCore {
     let chosen = asked.isEmpty ? failed : failed.filter { asked.contains(UInt32($0)) }
     if chosen.isEmpty { return 0 }
     let needed = chosen.reduce(0) { $0 + job.stageCount - job.samples[$1].stage }
-    guard jobs.openTasks + needed <= limits.maxOpenTasks else {
-      throw Refusal(
-        .overloaded, "\(jobs.openTasks) tasks are open and \(limits.maxOpenTasks) allowed: no room for \(needed) more now",
-        retryAfterMilliseconds: retryAfter(job.pipeline, tasks: needed, of: jobs.openTasks))
-    }
+    try checkRoom(for: needed, job.terms.tenant, job.pipeline)
     let tasks = chosen.map { index in
       let sample = job.samples[index]
       return TaskRef(TaskID(job: id, sample: UInt32(index), stage: UInt32(sample.stage)), attempt: sample.attempt)

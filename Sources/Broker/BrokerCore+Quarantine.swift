@@ -19,7 +19,7 @@ extension BrokerCore {
       \(hex(result.digest)) of worker \(worker.hello.name) is dropped; one of the machines computes wrongly
       """)
     let claim = Quarantine.Claim(worker: worker.process, digest: digest)
-    if quarantine.dispute(ref.task, outcome.digest, claim, attempt: ref.attempt, numerics: outcome.numerics) {
+    if quarantine.dispute(ref.task, outcome.digest, claim, numerics: outcome.numerics) {
       unsettledStages.insert(worker.stage)
     }
   }
@@ -37,7 +37,10 @@ extension BrokerCore {
       let bytes = stage.stage == 0 ? 0 : sample.outcomes[stage.stage - 1].bytes
       let worker = workers.choose(
         stage, need: { _ in (bytes, false) },
-        where: { worker in worker.hello.numerics == dispute.numerics && !dispute.claims.contains { $0.worker == worker.process } })
+        // A party that was started again would confirm itself.
+        where: { worker in
+          worker.hello.numerics == dispute.numerics && !dispute.claims.contains { $0.worker.name == worker.hello.name }
+        })
       guard let worker else { continue }
       let ref = TaskRef(task, attempt: dispute.attempt)
       quarantine.beginTrial(task)

@@ -7,7 +7,8 @@ extension BrokerCore {
     guard submission.key.utf8.count <= Admission.maxKeyBytes else {
       throw Refusal(.invalid, "the idempotency key has \(submission.key.utf8.count) bytes; at most \(Admission.maxKeyBytes) are allowed")
     }
-    if !submission.key.isEmpty, let job = jobs.job(forKey: submission.key) {
+    let tenant = submission.tenant.isEmpty ? JobTerms.defaultTenant : submission.tenant
+    if !submission.key.isEmpty, let job = jobs.job(forKey: submission.key, of: tenant) {
       guard isSame(submission, as: job) else {
         throw Refusal(
           .invalid, "the key '\(clip(submission.key, 100))' belongs to job \(job.id), which asks for something else; choose another key")
@@ -69,7 +70,7 @@ extension BrokerCore {
     }
   }
 
-  private func checkRoom(for tasks: Int, _ tenant: String, _ pipeline: PipelineTable.Key) throws(Refusal) {
+  func checkRoom(for tasks: Int, _ tenant: String, _ pipeline: PipelineTable.Key) throws(Refusal) {
     let ofTenant = jobs.openTasksByTenant[tenant] ?? 0
     for (open, limit, whose) in [
       (jobs.openTasks, limits.maxOpenTasks, ""), (ofTenant, limits.maxOpenTasksPerTenant, " of tenant '\(clip(tenant, 100))'"),

@@ -224,8 +224,22 @@ extension BrokerCore {
       actions.append(.persist(.checkpointDropped(task)))
       release(task)
     case .input:
-      dropLease(task, as: .cancelled)
-      fail(task, "the output of the stage before is damaged on the broker's disk")
+      let reason = "the output of the stage before is damaged on the broker's disk"
+      dropLease(task, as: .cancelled, because: reason)
+      guard let sample = jobs[task.job]?.samples[Int(task.sample)] else { return }
+      // The same bytes can be computed again, but a disk that damages them twice would have them computed for ever.
+      if AttemptNumber.isRestarted(sample.attempt) { return fail(task, reason + ", for the second time") }
+      log(.error, "the output of the stage before \(ref) is damaged on disk; the sample starts again from its first stage")
+      for disputed in quarantine.disputes.keys.filter({ $0.job == task.job && $0.sample == task.sample }).sorted(by: TaskID.isOlder) {
+        revokeLease(disputed)
+        quarantine.drop(disputed)
+      }
+      let first = TaskID(job: task.job, sample: task.sample, stage: 0)
+      let restart = TaskRef(first, attempt: AttemptNumber.restart(after: sample.attempt))
+      actions.append(.persist(.restarted(restart)))
+      jobs.update(task.job) { $0.restart(Int(task.sample), after: restart.attempt) }
+      if let job = jobs[task.job] { enqueue(job, Int(task.sample)) }
+      watches.noteChange(task.job, interval: limits.eventMilliseconds)
     }
   }
 

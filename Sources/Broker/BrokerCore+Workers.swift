@@ -121,7 +121,7 @@ extension BrokerCore {
     leases[task] = Lease(
       attempt: sample.attempt, holder: .worker(worker.peer), bytes: bytes, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now,
       startedUnix: leases[task]?.startedUnix ?? unixNow, workerName: worker.hello.name, numerics: worker.hello.numerics,
-      firstStep: leases[task]?.firstStep ?? sample.checkpoint?.step ?? 0)
+      firstStep: leases[task]?.firstStep ?? sample.checkpoint?.step ?? 0, isAdopted: true)
     workers.update(worker.peer) {
       $0.leases.insert(task)
       $0.bytesHeld += bytes
@@ -266,7 +266,10 @@ extension BrokerCore {
       compare(result, with: sample.outcomes[Int(task.stage)], from: worker)
       return send(.settled(ref), to: worker)
     }
-    guard sample.phase == .waiting || sample.phase == .leased else { return send(.settled(ref), to: worker) }
+    // A sample that began anew has not come there yet again.
+    guard sample.stage == Int(task.stage), sample.phase == .waiting || sample.phase == .leased else {
+      return send(.settled(ref), to: worker)
+    }
     guard let digest = ContentDigest(result.digest), let outcome = verified(result, of: job, digest, by: worker) else {
       let reason = "worker \(clip(worker.hello.name, 100)) sent a result that does not fit its digest or its stage"
       log(.error, "\(ref): \(reason)")
@@ -276,7 +279,8 @@ extension BrokerCore {
     let steps = job.steps(ofStage: Int(task.stage))
     // An old attempt's result is as good as the one that another worker is still at.
     if let lease = heldLease(ref, by: worker) {
-      if steps > lease.firstStep {
+      // Of an adopted one nobody knows where it began.
+      if steps > lease.firstStep, !lease.isAdopted {
         let milliseconds = result.computeMilliseconds / Double(steps - lease.firstStep)
         stepTimes.add(milliseconds, worker.stage, numerics: worker.hello.numerics)
         if lease.stepMilliseconds == nil { lease.stepMilliseconds = milliseconds }
@@ -290,7 +294,7 @@ extension BrokerCore {
         endedUnixMilliseconds: max(unixNow, 1), state: .done, lastStep: steps)
       actions.append(.persist(.attempted(task.job, attempt)))
     }
-    if sample.attempt > 1 { quarantine.note(task, maker: worker.process) }
+    if sample.attempt > 1 { quarantine.note(task, maker: worker.process, attempt: sample.attempt) }
     worker.finished += 1
     finish(task, of: job, outcome, result.tensor)
     send(.settled(ref), to: worker)
@@ -322,8 +326,10 @@ extension BrokerCore {
 
   private func wasLeased(_ ref: TaskRef, in job: Job) -> Bool {
     let sample = job.samples[Int(ref.task.sample)]
+    // Of one that was not chosen nothing is remembered.
+    if sample.phase == .cancelled { return true }
     if sample.stage == Int(ref.task.stage) { return ref.attempt >= 1 && ref.attempt <= sample.attempt }
-    return sample.stage > Int(ref.task.stage)
+    return sample.stage > Int(ref.task.stage) || AttemptNumber.none(asIn: ref.attempt) < AttemptNumber.none(asIn: sample.attempt)
   }
 
   private func verified(_ result: TaskResult, of job: Job, _ digest: ContentDigest, by worker: Worker) -> StageOutcome? {

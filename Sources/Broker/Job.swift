@@ -175,7 +175,7 @@ final class Job {
     openTasks -= 1
     samples[index].outcomes.append(outcome)
     samples[index].step = 0
-    samples[index].attempt = 0
+    samples[index].attempt = stage + 1 < stageCount ? AttemptNumber.none(asIn: samples[index].attempt) : 0
     samples[index].failures = 0
     samples[index].checkpoint = nil
     if stage + 1 < stageCount {
@@ -190,6 +190,20 @@ final class Job {
       samples[index].phase = .done
       openSamples -= 1
     }
+  }
+
+  /// Begins an open sample anew, from its first stage.
+  func restart(_ index: Int, after attempt: UInt32) {
+    setStep(index, 0)
+    leaveStage(index)
+    for stage in 0..<samples[index].stage {
+      tallies[stage].done -= 1
+      tallies[stage].stepsDone -= UInt64(steps(ofStage: stage))
+    }
+    openTasks += samples[index].stage
+    samples[index] = Sample(SampleSeed(label: samples[index].label, seed: samples[index].seed))
+    samples[index].attempt = attempt
+    tallies[0].waiting += 1
   }
 
   func fail(_ index: Int, _ reason: String) {
@@ -213,6 +227,8 @@ final class Job {
     for index in samples.indices where samples[index].isOpen {
       if !keep.contains(UInt32(index)) {
         close(index, as: .cancelled)
+        // As the disk has it.
+        samples[index].attempt = 0
         cancelled.append(index)
       } else if samples[index].phase == .held {
         tallies[samples[index].stage].held -= 1

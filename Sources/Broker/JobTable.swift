@@ -3,8 +3,20 @@ import Wire
 
 /// Every job the broker remembers.
 struct JobTable {
+  private struct Key: Hashable {
+    var tenant: String
+    var text: String
+
+    init(tenant: String, text: String) {
+      self.tenant = tenant
+      self.text = text
+    }
+
+    init(_ job: Job) { self.init(tenant: job.terms.tenant, text: job.key) }
+  }
+
   private var byID: [JobID: Job] = [:]
-  private var byKey: [String: JobID] = [:]
+  private var byKey: [Key: JobID] = [:]
   /// In order of submission. May name jobs that are forgotten.
   private var order: Deque<JobID> = []
   /// In order of their end.
@@ -21,8 +33,9 @@ struct JobTable {
 
   subscript(id: JobID) -> Job? { byID[id] }
 
-  func job(forKey key: String) -> Job? {
-    byKey[key].flatMap { byID[$0] }
+  /// Tenants know nothing of each other's keys.
+  func job(forKey key: String, of tenant: String) -> Job? {
+    byKey[Key(tenant: tenant, text: key)].flatMap { byID[$0] }
   }
 
   func uses(_ pipeline: PipelineTable.Key) -> Bool {
@@ -38,7 +51,7 @@ struct JobTable {
 
   mutating func insert(_ job: Job) {
     byID[job.id] = job
-    if !job.key.isEmpty { byKey[job.key] = job.id }
+    if !job.key.isEmpty { byKey[Key(job)] = job.id }
     order.append(job.id)
     count(job.openTasks, job.terms.tenant)
     countWork(of: job)
@@ -122,7 +135,7 @@ struct JobTable {
       let isTooMuch = finished.count > 1 && (keptSamples > samples || keptBytes > bytes)
       guard isTooMuch || byID[oldest]?.ending.map({ $0.unixMilliseconds < end }) ?? true, let id = finished.popFirst() else { break }
       guard let job = byID.removeValue(forKey: id) else { continue }
-      if byKey[job.key] == id { byKey[job.key] = nil }
+      if byKey[Key(job)] == id { byKey[Key(job)] = nil }
       keptSamples -= job.samples.count
       keptBytes -= job.keptBytes
       forgotten.append(id)

@@ -151,6 +151,12 @@ struct JournalWriter {
         $0.isLeased = false
         $0.checkpoint = nil
       }
+    case .restarted(let ref):
+      let number = try number(ref.task.job, ref.task.sample)
+      try dropCheckpoint(number)
+      try purgeRows.outputs.run(JobPlace.output(number, 0), JobPlace.output(number + 1, 0) - 1)
+      states[number] = nil
+      try change(ref.task) { $0.attempt = ref.attempt }
     case .finished(let job, let state, let unixMilliseconds): try end(job, state, unixMilliseconds)
     case .forgotten(let job): forget(job)
     case .chosen(let job, let cancelled): try choose(job, cancelled)
@@ -322,7 +328,10 @@ struct JournalWriter {
     // The input and the checkpoint; the output takes their place. The sample's row is of a stage that is over, and says nothing any more.
     if task.stage > 0 { try dropOutput.run(JobPlace.output(number, task.stage - 1)) }
     try dropCheckpoint(number)
+    let attempt = AttemptNumber.none(asIn: states[number]?.attempt ?? 0)
     states[number] = nil
+    let next = TaskID(job: task.job, sample: task.sample, stage: task.stage + 1)
+    if attempt > 0, Int64(next.stage) < places[task.job]?.stages ?? 0 { try change(next) { $0.attempt = attempt } }
   }
 
   private mutating func keep(_ checkpoint: CheckpointRecord, _ tensors: [WireTensor], of task: TaskID) throws {

@@ -22,6 +22,8 @@ final class Lease {
   let numerics: String
   let firstStep: UInt32
   var stepMilliseconds: Double?
+  /// It went on after its worker, or the broker, had been away.
+  var isAdopted = false
   /// It repeats a stage that its sample has passed, to find out who computes wrongly.
   var isTrial = false
 

@@ -23,10 +23,16 @@ struct Quarantine {
   private static let limit = 4_096
   private static let maxTrials = 5
 
+  private struct Maker {
+    var worker: WorkerProcess
+    /// The last that was given to anybody.
+    var attempt: UInt32
+  }
+
   private(set) var reasons: [WorkerProcess: String] = [:]
   private(set) var disputes: [TaskID: Dispute] = [:]
   /// Of tasks that had more than one attempt: only these can have two results.
-  private var makers: [TaskID: WorkerProcess] = [:]
+  private var makers: [TaskID: Maker] = [:]
   private var order: Deque<TaskID> = []
 
   subscript(worker: WorkerProcess) -> String? { reasons[worker] }
@@ -36,8 +42,10 @@ struct Quarantine {
   }
 
   /// A task that had several attempts was finished.
-  mutating func note(_ task: TaskID, maker: WorkerProcess) {
-    guard makers.updateValue(maker, forKey: task) == nil else { return }
+  ///
+  /// - Parameter attempt: the last one.
+  mutating func note(_ task: TaskID, maker: WorkerProcess, attempt: UInt32) {
+    guard makers.updateValue(Maker(worker: maker, attempt: attempt), forKey: task) == nil else { return }
     order.append(task)
     if order.count > Self.limit, let oldest = order.popFirst() { makers[oldest] = nil }
   }
@@ -45,10 +53,10 @@ struct Quarantine {
   /// Another result of a finished task.
   ///
   /// - Returns: false if that is no dispute between two workers, or it is one that is known.
-  mutating func dispute(_ task: TaskID, _ kept: ContentDigest, _ other: Claim, attempt: UInt32, numerics: String) -> Bool {
-    guard let maker = makers[task], maker != other.worker, disputes[task] == nil, disputes.count < Self.limit else { return false }
-    let claims = [Claim(worker: maker, digest: kept), other]
-    disputes[task] = Dispute(numerics: numerics, claims: claims, attempt: attempt &+ 1)
+  mutating func dispute(_ task: TaskID, _ kept: ContentDigest, _ other: Claim, numerics: String) -> Bool {
+    guard let maker = makers[task], maker.worker != other.worker, disputes[task] == nil, disputes.count < Self.limit else { return false }
+    let claims = [Claim(worker: maker.worker, digest: kept), other]
+    disputes[task] = Dispute(numerics: numerics, claims: claims, attempt: maker.attempt &+ 1)
     return true
   }
 
@@ -60,6 +68,7 @@ struct Quarantine {
   mutating func beginTrial(_ task: TaskID) {
     disputes[task]?.isOnTrial = true
     disputes[task]?.attempt &+= 1
+    makers[task]?.attempt &+= 1
   }
 
   /// The trial came to nothing.

@@ -19,6 +19,8 @@ package enum Record: Sendable {
   case stageDone(TaskID, StageOutcome, output: WireTensor)
   /// The sample is given up; its checkpoint is no longer needed.
   case sampleFailed(JobID, sample: UInt32, reason: String)
+  /// The sample begins anew, after this attempt at its first stage; what it has so far is lost or no longer needed.
+  case restarted(TaskRef)
   /// Every sample is finished, failed or cancelled. Only the final tensors of finished samples are still needed.
   case finished(JobID, JobState, unixMilliseconds: UInt64)
   /// The job and all of its tensors are no longer needed.

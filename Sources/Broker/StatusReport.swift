@@ -67,6 +67,6 @@ enum StatusReport {
       }
     return SampleStatus(
       index: index, label: sample.label, seed: sample.seed, stage: sample.phase == .done ? nil : pipeline.stages[sample.stage].name,
-      state: state, attempts: sample.attempt, error: sample.error)
+      state: state, attempts: AttemptNumber.count(sample.attempt), error: sample.error)
   }
 }

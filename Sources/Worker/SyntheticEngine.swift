@@ -82,15 +82,24 @@ package final class SyntheticEngine: Engine {
   ) throws -> [WireTensor] {
     var outputs: [WireTensor] = []
     for index in 0..<stages {
-      let task = TaskRef(TaskID(job: JobID(rawValue: 0), sample: 0, stage: UInt32(index)), attempt: 1)
-      let plan = try Plan(
-        Assignment(task: task, label: label, seed: seed, options: options, truncated: truncated, lowRes: outputs.last), stage: index,
-        of: pipeline)
-      let run = Run(plan: plan, chain: plan.start, step: 0)
-      while run.step < run.steps { run.advance() }
-      outputs.append(try run.result())
+      outputs.append(
+        try reference(label: label, seed: seed, options: options, truncated: truncated, stage: index, of: pipeline, input: outputs.last))
     }
     return outputs
+  }
+
+  /// The same of one stage.
+  ///
+  /// - Parameter input: the output of the stage before; `nil` for the first.
+  package static func reference(
+    label: UInt32, seed: UInt64, options: [StageOptions], truncated: Bool, stage: Int, of pipeline: PipelineInfo, input: WireTensor?
+  ) throws -> WireTensor {
+    let task = TaskRef(TaskID(job: JobID(rawValue: 0), sample: 0, stage: UInt32(stage)), attempt: 1)
+    let plan = try Plan(
+      Assignment(task: task, label: label, seed: seed, options: options, truncated: truncated, lowRes: input), stage: stage, of: pipeline)
+    let run = Run(plan: plan, chain: plan.start, step: 0)
+    while run.step < run.steps { run.advance() }
+    return try run.result()
   }
 
   /// A checked assignment.

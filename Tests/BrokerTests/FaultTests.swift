@@ -413,6 +413,24 @@ struct FaultTests {
     driver.finish(third, at: "a", pipeline: pipeline)
     let next = try #require(driver.takeAssignments("b").first)
     driver.handle(.tensorsLost(next.task, .input))
+    // What is lost is computed again, from the beginning.
+    #expect(driver.status(job)?.stages.map(\.running) == [1, 0])
+    #expect(driver.status(job)?.stages.map(\.done) == [0, 0])
+    let again = try #require(driver.takeAssignments("a").first)
+    #expect(again.task.task == third.task.task && again.task.attempt > third.task.attempt && again.checkpoint == nil && again.lowRes == nil)
+    #expect(driver.status(job)?.details.map(\.attempts) == [1])
+    // Who still had the stage that was not reached again yet may say so.
+    let stale = driver.result(next, pipeline: pipeline)
+    driver.handle(.worker("b", .result(stale)))
+    #expect(driver.takeCommands("b").contains(.settled(next.task)) && driver.status(job)?.stages.map(\.done) == [0, 0])
+    driver.restart()
+    driver.hello("a", makeHello("a", pipeline: pipeline, running: [TaskProgress(again.task, step: 1)]))
+    driver.hello("b", makeHello("b", pipeline: pipeline, stage: 1))
+    driver.finish(again, at: "a", pipeline: pipeline)
+    let last = try #require(driver.takeAssignments("b").first)
+    #expect(last.lowRes == driver.result(again, pipeline: pipeline).tensor && last.task.attempt > next.task.attempt)
+    // But not for ever.
+    driver.handle(.tensorsLost(last.task, .input))
     #expect(driver.status(job)?.state == .failed)
   }
 }

@@ -100,7 +100,7 @@ struct HoldTests {
     }
     let changes: [(inout Submission) -> Void] = [
       { $0.runs[0].count = 3 }, { $0.runs[0].seed = 6 }, { $0.runs[0].label = "wood" }, { $0.options[0].steps = 5 },
-      { $0.tenant = "other" }, { $0.priority = .high }, { $0.deadlineMilliseconds = nil }, { $0.holdAfter = "stage0" },
+      { $0.priority = .high }, { $0.deadlineMilliseconds = nil }, { $0.holdAfter = "stage0" },
       { $0.pipeline = "other" }, { $0.runs[0].label = "nonsense" },
     ]
     for change in changes {
@@ -109,6 +109,18 @@ struct HoldTests {
       let refusal = driver.refusal(.submit(other))
       #expect(refusal?.code == .invalid && refusal?.reason.contains("key 'k'") == true, "\(other)")
     }
+    // Another tenant knows nothing of it.
+    submission.tenant = "other"
+    guard case .accepted(let others) = driver.ask(.submit(submission)), !others.duplicate else {
+      Issue.record("two tenants may use the same key")
+      return
+    }
+    driver.restart()
+    guard case .accepted(let again) = driver.ask(.submit(submission)) else {
+      Issue.record("a key outlives the broker")
+      return
+    }
+    #expect(again.duplicate && again.job == others.job)
   }
 
   // MARK: Dead letters

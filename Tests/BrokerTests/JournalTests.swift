@@ -75,7 +75,7 @@ struct JournalTests {
       case 5:
         if let (peer, assignment) = waiting.randomElement(using: &random) {
           if random.chance(0.3) {
-            driver.handle(.tensorsLost(assignment.task, .checkpoint))
+            driver.handle(.tensorsLost(assignment.task, assignment.task.task.stage > 0 && random.chance(0.5) ? .input : .checkpoint))
           } else {
             driver.handle(.worker(peer, .failure(assignment.task, reason: "it’s broken", permanent: random.chance(0.2))))
           }

@@ -1,23 +1,32 @@
 import Broker
 import Wire
 
-/// Watches a broker from outside: what it is told, what it says, what is on its disk. It keeps books of its own on leases and credit and
-/// compares. The first violation counts.
+/// Watches a broker from outside: what it is told, what it says, what is on its disk. It keeps books of its own on jobs, leases and credit
+/// and compares. The first violation counts.
 struct Checker {
   /// A worker the broker has welcomed in this life.
-  private struct Peer {
+  struct Peer {
     var hello: WorkerHello
     var lastHeard: Int64
     var isGone = false
+
+    var process: Process { Process(name: hello.name, boot: hello.boot) }
   }
 
-  private struct Lease {
+  struct Process: Hashable {
+    var name: String
+    var boot: UInt64
+  }
+
+  struct Lease {
     var attempt: UInt32
     /// `nil`: its worker is away, or the broker has restarted.
     var peer: PeerID?
     var bytes: UInt64
     var lastProgress: Int64
     var step: UInt32
+    /// It repeats what was done, to find out who lies.
+    var isTrial = false
   }
 
   private struct Question: Hashable {
@@ -25,30 +34,47 @@ struct Checker {
     var request: UInt64
   }
 
-  private let limits: BrokerLimits
-  private let stageCount: Int
+  let plan: SimulationPlan
+  let limits: BrokerLimits
+  let stageCount: Int
   private(set) var violation: Violation?
   private var oracle: Oracle
   private var acknowledged: Set<JobID> = []
-  private var peers: [PeerID: Peer] = [:]
-  private var leases: [TaskID: Lease] = [:]
+  var peers: [PeerID: Peer] = [:]
+  var leases: [TaskID: Lease] = [:]
   /// Of those that left.
   private var lastAttempt: [TaskID: UInt32] = [:]
   private var watchers: [JobID: Set<Question>] = [:]
   /// Samples whose input the disk lost.
   var damaged: Set<TensorKey> = []
+  /// What liars made.
+  private var lies: Set<TensorClaim> = []
+  /// What the disk will have once all that was said is written.
+  var books = JournalModel()
+  var terms: Terms
+  var quarantined: Set<Process> = []
+
+  private struct TensorClaim: Hashable {
+    var task: TaskID
+    var digest: [UInt8]
+  }
 
   init(_ plan: SimulationPlan) {
+    self.plan = plan
     limits = plan.limits
     stageCount = plan.pipeline.stages.count
     oracle = Oracle(plan.pipeline)
+    terms = Terms(plan)
   }
+
+  /// A worker is about to send a wrong result.
+  mutating func lied(_ result: TaskResult) { lies.insert(TensorClaim(task: result.task.task, digest: result.digest)) }
 
   mutating func note(_ rule: Violation.Rule, _ what: @autoclosure () -> String) {
     if violation == nil { violation = Violation(rule: rule, what: what()) }
   }
 
-  private mutating func expect(_ condition: Bool, _ rule: Violation.Rule, _ what: @autoclosure () -> String) {
+  mutating func expect(_ condition: Bool, _ rule: Violation.Rule, _ what: @autoclosure () -> String) {
     if !condition { note(rule, what()) }
   }
 
@@ -60,7 +86,10 @@ struct Checker {
   }
 
   /// A new broker knows what its disk has.
-  mutating func brokerStarts(_ journal: JournalModel) {
+  mutating func brokerStarts(_ journal: JournalModel, at instant: Instant) {
+    books = journal
+    terms.brokerStarts(journal, at: instant)
+    quarantined = Set(journal.quarantined.map { Process(name: $0.name, boot: $0.boot) })
     for job in acknowledged where journal.jobs[job] == nil && !journal.forgotten.contains(job) {
       note(.accepted, "job \(job) is not on disk")
     }
@@ -75,19 +104,26 @@ struct Checker {
 
   // MARK: Events and what the broker does about them
 
-  /// - Parameters:
-  ///   - journal: as committed, without the records of these actions.
-  ///   - now: the broker's monotonic time.
-  mutating func check(_ event: Event, _ actions: [Action], _ journal: JournalModel, at now: Int64) {
+  /// - Parameter instant: the broker's time.
+  mutating func check(_ event: Event, _ actions: [Action], at instant: Instant) {
+    let now = instant.milliseconds
     hear(event, actions, at: now)
+    noteTerms(event, actions, at: instant)
     for action in actions {
       switch action {
-      case .persist(let record): check(record, because: event, actions, journal, at: now)
-      case .assign(let peer, let order): check(order, to: peer, journal, at: now)
+      case .persist(let record):
+        check(record, because: event, actions, at: now)
+        checkTerms(record, because: event, at: now)
+        books.apply(record)
+      case .assign(let peer, let order):
+        check(order, to: peer, at: now)
+        checkTerms(order, to: peer, at: now)
       case .wake(let time): expect(time > now, .timers, "it wants to be woken at \(time), and it is \(now)")
       case .reply, .image, .history, .command, .log: break
       }
     }
+    checkDeadlines(at: now)
+    endTrials(event, actions)
     checkAnswers(to: event, actions)
     checkSettled(event, actions)
     switch event {
@@ -146,9 +182,7 @@ struct Checker {
 
   // MARK: Records
 
-  private mutating func check(
-    _ record: Record, because event: Event, _ actions: [Action], _ journal: JournalModel, at now: Int64
-  ) {
+  private mutating func check(_ record: Record, because event: Event, _ actions: [Action], at now: Int64) {
     switch record {
     case .released(let task, _):
       expect(isJustified(task, event, actions, now), .eviction, "\(task) is taken away because of \(event)")
@@ -159,15 +193,21 @@ struct Checker {
       }
       expect(lease.peer == peer && lease.attempt == ref.attempt, .fencing, "a checkpoint of \(ref), but attempt \(lease.attempt) is on")
     case .stageDone(let task, _, _): leases[task] = nil
-    case .sampleFailed(let job, let index, _): checkFailure(job, index, event, actions, journal, now)
+    case .sampleFailed(let job, let index, _): checkFailure(job, index, event, actions, now)
+    case .restarted(let ref): checkRestart(ref, event)
     case .finished(let job, let state, _):
       leases = leases.filter { $0.key.job != job }
       tellWatchers(of: job, state, actions)
     case .chosen(let job, let cancelled):
       leases = leases.filter { $0.key.job != job || !cancelled.contains($0.key.sample) }
-    case .pipeline, .pipelineForgotten, .accepted, .leased, .failuresCounted, .checkpointDropped, .forgotten, .retried, .attempted,
-      .quarantined:
+    case .quarantined(let name, let boot, _):
+      expect(plan.machines.contains { $0.name == name && $0.lies }, .quarantine, "worker \(name) is quarantined, and does not lie")
+      quarantined.insert(Process(name: name, boot: boot))
+    case .pipeline, .pipelineForgotten, .accepted, .leased, .failuresCounted, .checkpointDropped, .forgotten, .retried, .attempted:
       break
+    }
+    if case .stageDone(let task, _, _) = record, case .worker(let peer, .result) = event, let process = peers[peer]?.process {
+      expect(!quarantined.contains(process), .quarantine, "a result of \(task) is taken from \(process.name), which is quarantined")
     }
   }
 
@@ -175,16 +215,25 @@ struct Checker {
   mutating func checkWritten(_ record: Record, _ journal: JournalModel) {
     switch record {
     case .accepted(let job):
-      let tasks = job.samples.count * stageCount
-      expect(journal.openTasks + tasks <= limits.maxOpenTasks, .admission, "\(tasks) tasks are accepted, \(journal.openTasks) are open")
+      checkRoom(for: job.samples.count * stageCount, of: job, journal)
+    case .retried(let job, let tasks):
+      guard let record = journal.jobs[job]?.record else { return note(.records, "a retry of the unknown job \(job)") }
+      checkRoom(for: tasks.reduce(0) { $0 + stageCount - Int($1.task.stage) }, of: record, journal)
     case .stageDone(let task, let outcome, let output):
       guard let job = journal.jobs[task.job]?.record else { return note(.records, "the end of \(task), which is unknown") }
-      let expected = oracle.output(of: job, sample: Int(task.sample), stage: Int(task.stage))
-      expect(output == expected && outcome.digest.bytes == output.digest, .bytes, "the output of \(task)")
+      let key = TensorKey(job: task.job, sample: task.sample, stage: task.stage)
+      // What the disk lost meanwhile was right when it was handed out.
+      let input = task.stage == 0 ? nil : journal.outputs[TensorKey(job: task.job, sample: task.sample, stage: task.stage - 1)]
+      let isBlind = task.stage > 0 && input == nil
+      let isLie = lies.contains(TensorClaim(task: task, digest: output.digest))
+      let isRight = isBlind || isLie || output == oracle.output(of: task, job, input: input)
+      expect(isRight && outcome.digest.bytes == output.digest, .bytes, "the output of \(task)")
+      damaged.remove(key)
     case .sampleFailed(let job, let index, let reason):
       guard let sample = journal.jobs[job]?.samples[Int(index)] else { return note(.records, "the failure of an unknown sample") }
       let input = TensorKey(job: job, sample: index, stage: UInt32(max(sample.outcomes.count, 1) - 1))
-      if !sample.outcomes.isEmpty, damaged.contains(input) { return }
+      // Once more may be lost what was computed again.
+      if !sample.outcomes.isEmpty, damaged.contains(input), AttemptNumber.isRestarted(sample.attempt) { return }
       expect(sample.failures + 1 >= limits.maxAttempts, .givenUp, "sample \(index) of \(job) after \(sample.failures) failures: \(reason)")
     default: break
     }
@@ -200,15 +249,32 @@ struct Checker {
     case .worker(let sender, .result(let result)):
       return sender == holder && result.task.task == task && result.task.attempt == lease.attempt
     case .worker(let sender, .goodbye), .worker(let sender, .hello): return sender == holder
+    case .worker(_, .result) where quarantined.contains(peer.process): return true
     case .tensorsLost(let ref, _): return ref.task == task && ref.attempt == lease.attempt
     default: return false
     }
   }
 
-  private mutating func checkFailure(
-    _ job: JobID, _ index: UInt32, _ event: Event, _ actions: [Action], _ journal: JournalModel, _ now: Int64
-  ) {
-    guard let task = leases.keys.first(where: { $0.job == job && $0.sample == index }) else {
+  private mutating func checkRoom(for tasks: Int, of job: JobRecord, _ journal: JournalModel) {
+    let tenant = job.terms.tenant
+    expect(journal.openTasks + tasks <= limits.maxOpenTasks, .admission, "\(tasks) tasks are accepted, \(journal.openTasks) are open")
+    let ofTenant = journal.openTasks(of: tenant)
+    expect(ofTenant + tasks <= limits.maxOpenTasksPerTenant, .admission, "\(tasks) tasks of \(tenant) are accepted, \(ofTenant) are open")
+  }
+
+  private mutating func checkRestart(_ ref: TaskRef, _ event: Event) {
+    guard case .tensorsLost(let lost, .input) = event, lost.task.job == ref.task.job, lost.task.sample == ref.task.sample else {
+      return note(.eviction, "\(ref) begins anew because of \(event)")
+    }
+    let input = TensorKey(job: lost.task.job, sample: lost.task.sample, stage: lost.task.stage - 1)
+    expect(
+      damaged.contains(input) && leases[lost.task]?.attempt == lost.attempt, .eviction, "\(ref) begins anew, though \(lost) was not lost")
+    leases[lost.task] = nil
+  }
+
+  private mutating func checkFailure(_ job: JobID, _ index: UInt32, _ event: Event, _ actions: [Action], _ now: Int64) {
+    let held = leases.first { $0.key.job == job && $0.key.sample == index && !$0.value.isTrial }
+    guard let task = held?.key else {
       return note(.eviction, "sample \(index) of \(job), which nobody has, is given up because of \(event)")
     }
     let isInputLost = task.stage > 0 && damaged.contains(TensorKey(job: job, sample: index, stage: task.stage - 1))
@@ -228,15 +294,19 @@ struct Checker {
 
   // MARK: Leases
 
-  private mutating func check(_ order: AssignOrder, to holder: PeerID, _ journal: JournalModel, at now: Int64) {
+  private mutating func check(_ order: AssignOrder, to holder: PeerID, at now: Int64) {
     let task = order.task.task
     guard let peer = peers[holder], !peer.isGone else { return note(.oneLease, "\(order.task) is sent to nobody") }
     let present = leases[task]?.attempt
     let last = lastAttempt[task] ?? 0
     expect(present == nil, .oneLease, "\(order.task) is leased; attempt \(present ?? 0) is not over")
     expect(order.task.attempt > last, .attempts, "\(order.task) follows attempt \(last)")
-    if let job = journal.jobs[task.job] { expect(job.ending == nil, .cancelled, "\(order.task) is leased, and its job is over") }
-    let sample = journal.openSample(task)
+    expect(!quarantined.contains(peer.process), .quarantine, "\(order.task) is given to \(peer.hello.name), which is quarantined")
+    let sample = books.openSample(task)
+    let isTrial = (books.jobs[task.job]?.samples[Int(task.sample)].outcomes.count ?? 0) > Int(task.stage)
+    if !isTrial, let job = books.jobs[task.job] {
+      expect(job.ending == nil, .cancelled, "\(order.task) is leased, and its job is over")
+    }
     let input: UInt64 = task.stage == 0 ? 0 : 12 << UInt64(2 * (task.stage - 1))
     let bytes = input + (order.checkpointStep == nil ? 0 : sample?.checkpoint?.bytes ?? 0)
     let held = leases.values.filter { $0.peer == holder }
@@ -251,7 +321,33 @@ struct Checker {
       order.input == (task.stage == 0 ? nil : TensorKey(job: task.job, sample: task.sample, stage: task.stage - 1)), .bytes,
       "\(order.task) gets the input \(order.input as Any)")
     leases[task] = Lease(
-      attempt: order.task.attempt, peer: holder, bytes: bytes, lastProgress: now, step: order.checkpointStep ?? 0)
+      attempt: order.task.attempt, peer: holder, bytes: bytes, lastProgress: now, step: order.checkpointStep ?? 0, isTrial: isTrial)
+  }
+
+  /// Trials leave no record.
+  private mutating func endTrials(_ event: Event, _ actions: [Action]) {
+    for (task, lease) in leases where lease.isTrial {
+      guard let holder = lease.peer, let peer = peers[holder], !peer.isGone else {
+        leases[task] = nil
+        continue
+      }
+      let ref = TaskRef(task, attempt: lease.attempt)
+      var isOver = books.jobs[task.job] == nil
+      switch event {
+      case .worker(holder, .result(let result)): if result.task == ref { isOver = true }
+      case .worker(holder, .failure(ref, _, _)), .worker(holder, .goodbye), .worker(holder, .hello), .workerGone(holder, _),
+        .tensorsLost(ref, _):
+        isOver = true
+      default: break
+      }
+      for case .command(holder, let command) in actions {
+        switch command {
+        case .revoke(ref), .disconnect: isOver = true
+        default: break
+        }
+      }
+      if isOver { leases[task] = nil }
+    }
   }
 
   // MARK: Answers
@@ -315,8 +411,13 @@ struct Checker {
       expect(ending?.state == status.state, .clients, "job \(status.job) is said to be \(status.state), on disk \(ending as Any)")
     case .image(_, _, let order):
       guard let job = journal.jobs[order.key.job]?.record else { return note(.clients, "an image of the unknown job \(order.key.job)") }
-      let expected = oracle.output(of: job, sample: Int(order.key.sample), stage: Int(order.key.stage))
-      expect(order.digest.bytes == expected?.digest, .bytes, "image \(order.key.sample) of \(order.key.job)")
+      let isDraft = Int(order.key.stage) + 1 < stageCount
+      let outcomes = journal.jobs[order.key.job]?.samples[Int(order.key.sample)].outcomes ?? []
+      let outcome = Int(order.key.stage) < outcomes.count ? outcomes[Int(order.key.stage)] : nil
+      // A draft may be lost, and its sample begun anew, in the same turn.
+      expect(
+        Int(order.key.sample) < job.samples.count && (order.digest == outcome?.digest || isDraft && outcome == nil), .bytes,
+        "image \(order.key.sample) of \(order.key.job)")
     case .command(_, .settled(let ref)):
       if let sample = journal.openSample(ref.task) {
         expect(!sample.isLeased || sample.attempt != ref.attempt, .settled, "\(ref) is settled, and on disk it goes on")

@@ -70,6 +70,8 @@ struct Fault: CustomStringConvertible {
     /// The next message arrives twice.
     case messageDoubled(Party, Direction)
     case clientKilled(Int, awayFor: Int64)
+    /// Somebody looks at a client's job for a while, and leaves without a word. The number says what he asks.
+    case visit(Int, UInt64, Int64)
   }
 
   var time: Int64
@@ -98,6 +100,7 @@ struct Fault: CustomStringConvertible {
         "nothing arrives \(direction == .up ? "from" : "at") \(party) for \(duration) ms"
       case .messageDoubled(let party, let direction): "the next message \(direction == .up ? "from" : "to") \(party) arrives twice"
       case .clientKilled(let index, let away): "client \(index) is killed, away for \(away) ms"
+      case .visit(let index, _, let duration): "somebody looks at client \(index)'s job for \(duration) ms"
       }
     return "\(time) ms: \(what)"
   }

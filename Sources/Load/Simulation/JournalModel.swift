@@ -8,6 +8,7 @@ package struct JournalModel {
   package private(set) var outputs: [TensorKey: WireTensor] = [:]
   package private(set) var checkpoints: [TaskID: [WireTensor]] = [:]
   package private(set) var forgotten: Set<JobID> = []
+  /// By the last bits of their number: a journal remembers the last sixteen of a stage.
   package private(set) var attempts: [TaskRef: Attempt] = [:]
   package private(set) var quarantined: [QuarantineRecord] = []
   package private(set) var stagesDone = 0
@@ -21,8 +22,13 @@ package struct JournalModel {
   }
 
   /// Stages still to be done, over all samples of all jobs.
-  package var openTasks: Int {
-    jobs.values.lazy.filter { $0.ending == nil }.reduce(0) { total, job in
+  package var openTasks: Int { openTasks { _ in true } }
+
+  /// The same of one tenant's jobs.
+  package func openTasks(of tenant: String) -> Int { openTasks { $0.record.terms.tenant == tenant } }
+
+  private func openTasks(where isMeant: (JobSnapshot) -> Bool) -> Int {
+    jobs.values.filter { $0.ending == nil && isMeant($0) }.reduce(0) { total, job in
       job.samples.reduce(total) { $0 + ($1.error == nil && !$1.isCancelled ? job.record.options.count - $1.outcomes.count : 0) }
     }
   }
@@ -44,7 +50,8 @@ package struct JournalModel {
       pipelines.removeAll { $0.digest == digest }
     case .accepted(let job):
       expect(jobs[job.id] == nil && !forgotten.contains(job.id), "job \(job.id) was there")
-      expect(job.key.isEmpty || !jobs.values.contains { $0.record.key == job.key }, "one key, two jobs: \(job.key)")
+      let sameKey = jobs.values.contains { $0.record.key == job.key && $0.record.terms.tenant == job.terms.tenant }
+      expect(job.key.isEmpty || !sameKey, "one key, two jobs: \(job.key) of \(job.terms.tenant)")
       jobs[job.id] = JobSnapshot(record: job, samples: job.samples.map { _ in SampleSnapshot() })
     case .leased(let ref): lease(ref)
     case .released(let task, let failures):
@@ -66,6 +73,7 @@ package struct JournalModel {
       checkpoints[task] = nil
     case .stageDone(let task, let outcome, let output): finish(task, outcome, output)
     case .sampleFailed(let job, let sample, let reason): fail(job, sample, reason)
+    case .restarted(let ref): restart(ref)
     case .finished(let job, let state, let time):
       expect(jobs[job] != nil && jobs[job]?.ending == nil, "job \(job) ended before, or never began")
       jobs[job]?.ending = JobEnding(state: state, unixMilliseconds: time)
@@ -84,7 +92,7 @@ package struct JournalModel {
     case .attempted(let job, let attempt):
       let task = TaskID(job: job, sample: attempt.sample, stage: attempt.stage)
       expect(jobs[job] != nil && attempt.endedUnixMilliseconds != nil, "an attempt at \(task), which is unknown or not over")
-      attempts[TaskRef(task, attempt: attempt.number)] = attempt
+      attempts[TaskRef(task, attempt: attempt.number & 15)] = attempt
     case .quarantined(let name, let boot, let reason):
       expect(!quarantined.contains { $0.name == name && $0.boot == boot }, "worker \(name) is quarantined twice")
       quarantined.append(QuarantineRecord(name: name, boot: boot, reason: reason))
@@ -105,8 +113,9 @@ package struct JournalModel {
   }
 
   private mutating func finish(_ task: TaskID, _ outcome: StageOutcome, _ output: WireTensor) {
+    let isLast = Int(task.stage) + 1 == jobs[task.job]?.record.options.count
     change(task) {
-      $0.attempt = 0
+      $0.attempt = isLast ? 0 : AttemptNumber.none(asIn: $0.attempt)
       $0.failures = 0
       $0.isLeased = false
       $0.checkpoint = nil
@@ -126,6 +135,18 @@ package struct JournalModel {
     }
     // Its input stays, in case it is tried again.
     checkpoints = checkpoints.filter { $0.key.job != job || $0.key.sample != sample }
+  }
+
+  private mutating func restart(_ ref: TaskRef) {
+    guard let sample = jobs[ref.task.job]?.samples[Int(ref.task.sample)] else {
+      faults.append("\(ref) begins anew, and is unknown")
+      return
+    }
+    expect(ref.task.stage == 0 && ref.attempt > sample.attempt, "\(ref) begins anew after attempt \(sample.attempt)")
+    change(TaskID(job: ref.task.job, sample: ref.task.sample, stage: UInt32(sample.outcomes.count))) {
+      $0 = SampleSnapshot(attempt: ref.attempt)
+    }
+    drop(ref.task.job, ref.task.sample)
   }
 
   private mutating func choose(_ job: JobID, _ cancelled: [UInt32]) {

@@ -23,6 +23,18 @@ package enum Plant: String, CaseIterable, Sendable {
   case forgetJobs = "forget-jobs"
   case mixUpSamples = "mix-up-samples"
   case leaseByWallClock = "lease-by-wall-clock"
+  case ignoreWeights = "ignore-weights"
+  case ignorePriorities = "ignore-priorities"
+  case runPastDeadline = "run-past-deadline"
+  case underestimateSteps = "underestimate-steps"
+  case overestimateSteps = "overestimate-steps"
+  case ignoreHold = "ignore-hold"
+  case releaseAllOnHold = "release-all-on-hold"
+  case forgetRetries = "forget-retries"
+  case tenantLimitOffByOne = "tenant-limit-off-by-one"
+  case keySharedAcrossTenants = "key-shared-across-tenants"
+  case forgetQuarantine = "forget-quarantine"
+  case blameTheHonest = "blame-the-honest"
 
   package var explanation: String {
     switch self {
@@ -49,6 +61,18 @@ package enum Plant: String, CaseIterable, Sendable {
     case .forgetJobs: "a restart loses the newest job"
     case .mixUpSamples: "a fetch gets the image of another sample"
     case .leaseByWallClock: "leases go by the wall clock"
+    case .ignoreWeights: "all tenants get the same"
+    case .ignorePriorities: "all jobs are of one class"
+    case .runPastDeadline: "jobs are stopped a minute after their deadline"
+    case .underestimateSteps: "steps are thought to take a hundredth of their time"
+    case .overestimateSteps: "steps are thought to take a hundred times as long as they do"
+    case .ignoreHold: "nothing is held"
+    case .releaseAllOnHold: "a choice among held samples lets all of them go on"
+    case .forgetRetries: "that failed samples are tried again is not written to disk"
+    case .tenantLimitOffByOne: "a tenant may have one open task more than the limit"
+    case .keySharedAcrossTenants: "a key that two tenants use is the first one's job"
+    case .forgetQuarantine: "a restart forgets who is quarantined"
+    case .blameTheHonest: "of two workers with different results the other one is quarantined"
     }
   }
 }

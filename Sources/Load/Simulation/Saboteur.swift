@@ -9,6 +9,7 @@ struct Saboteur {
   private var lastHeard: [PeerID: Int64] = [:]
   private var hellos: [PeerID: WorkerHello] = [:]
   private var holders: [TaskID: (peer: PeerID, attempt: UInt32)] = [:]
+  private var keyOwners: [String: String] = [:]
 
   init(_ plant: Plant?) { self.plant = plant }
 
@@ -22,7 +23,12 @@ struct Saboteur {
   /// The limits that a core is given.
   func limits(_ limits: BrokerLimits) -> BrokerLimits {
     var limits = limits
-    if plant == .exceedAdmission { limits.maxOpenTasks *= 2 }
+    switch plant {
+    case .exceedAdmission: limits.maxOpenTasks *= 2
+    case .tenantLimitOffByOne: limits.maxOpenTasksPerTenant += 1
+    case .ignoreWeights: limits.weights = [:]
+    default: break
+    }
     return limits
   }
 
@@ -31,6 +37,7 @@ struct Saboteur {
     var snapshot = snapshot
     switch plant {
     case .forgetJobs: _ = snapshot.jobs.popLast()
+    case .forgetQuarantine: snapshot.quarantined = []
     case .reuseAttempts:
       for job in snapshot.jobs.indices {
         for sample in snapshot.jobs[job].samples.indices where snapshot.jobs[job].samples[sample].attempt > 0 {
@@ -44,8 +51,11 @@ struct Saboteur {
 
   /// What reaches the disk of a turn's records.
   func written(_ records: [Record]) -> [Record] {
-    guard plant == .resurrectCancelled else { return records }
-    return records.filter { if case .finished(_, .cancelled, _) = $0 { false } else { true } }
+    switch plant {
+    case .resurrectCancelled: records.filter { if case .finished(_, .cancelled, _) = $0 { false } else { true } }
+    case .forgetRetries: records.filter { if case .retried = $0 { false } else { true } }
+    default: records
+    }
   }
 
   /// What is left of a turn's records if the broker dies while it writes them.
@@ -81,15 +91,33 @@ struct Saboteur {
       } else {
         forget(peer)
       }
-    case .client(let peer, let request, .submit(var submission), let fresh) where plant == .forgetKeys:
-      submission.key = ""
-      events = [.client(peer, request: request, .submit(submission), fresh: fresh)]
+    case .client(let peer, let request, let message, let fresh):
+      events = [.client(peer, request: request, told(message), fresh: fresh)]
     default: break
     }
     if plant == .ignoreLeaseExpiry {
       for (peer, time) in lastHeard where now - time > 300 && hellos[peer] != nil { undead.insert(peer) }
     }
     return undead.sorted { $0.description < $1.description }.map { .worker($0, .beat(running: [])) } + events
+  }
+
+  private mutating func told(_ request: ClientRequest) -> ClientRequest {
+    switch (plant, request) {
+    case (.releaseAllOnHold, .release(let job, let keep)): return .release(job, keep: Array(0...(keep.max() ?? 0)))
+    case (_, .submit(var submission)):
+      switch plant {
+      case .forgetKeys: submission.key = ""
+      case .ignorePriorities: submission.priority = .normal
+      case .runPastDeadline: submission.deadlineMilliseconds = submission.deadlineMilliseconds.map { $0 + 60_000 }
+      case .ignoreHold: submission.holdAfter = ""
+      case .keySharedAcrossTenants:
+        submission.tenant = keyOwners[submission.key, default: submission.tenant]
+        keyOwners[submission.key] = submission.tenant
+      default: break
+      }
+      return .submit(submission)
+    default: return request
+    }
   }
 
   private mutating func forget(_ peer: PeerID) {
@@ -115,6 +143,10 @@ struct Saboteur {
       guard let holder = holders[ref.task], holder.attempt > ref.attempt else { break }
       let present = TaskRef(ref.task, attempt: holder.attempt)
       return [.worker(holder.peer, .failure(present, reason: reason, permanent: permanent)), .worker(peer, message)]
+    case (.underestimateSteps, .progress(let progress, let milliseconds)):
+      message = .progress(progress, stepMilliseconds: milliseconds / 100)
+    case (.overestimateSteps, .progress(let progress, let milliseconds)):
+      message = .progress(progress, stepMilliseconds: milliseconds * 100)
     case (.leakCredit, .failure): return [.worker(peer, .beat(running: []))]
     case (.skipDigestCheck, .result(var result)):
       result.digest = result.tensor.digest
@@ -151,6 +183,11 @@ struct Saboteur {
       order.key.sample = order.key.sample == 0 ? 1 : 0
       return [.image(peer, request: request, order)]
     case (.dropSettled, .command(_, .settled)): return []
+    case (.blameTheHonest, .persist(.quarantined(let name, _, let reason))):
+      guard let guilty = hellos.values.first(where: { $0.name == name }),
+        let other = hellos.values.filter({ $0.name != name && $0.stage == guilty.stage }).min(by: { $0.name < $1.name })
+      else { return [action] }
+      return [.persist(.quarantined(name: other.name, boot: other.boot, reason: reason))]
     case (.forgetLastEvent, .reply(_, _, .event(let status))) where status.state.isFinal && status.finishedUnixMilliseconds != nil:
       return []
     default: return [action]

@@ -110,15 +110,21 @@ extension Simulation {
         machines[index].bitFlips -= 1
         report = .finished(flipped(result), steps: steps)
       }
+      if plan.machines[index].lies, case .finished(let result, let steps) = report {
+        var lie = flipped(result, bit: UInt32(index % 20))
+        lie.digest = lie.tensor.digest
+        checker.lied(lie)
+        report = .finished(lie, steps: steps)
+      }
       tellWorker(index, life, .compute(report))
     }
     beginStep(index)
   }
 
   /// A result whose bytes changed after its digest was taken.
-  private func flipped(_ result: TaskResult) -> TaskResult {
+  private func flipped(_ result: TaskResult, bit: UInt32 = 0) -> TaskResult {
     var floats = result.tensor.floats()
-    floats[0] = Float(bitPattern: floats[0].bitPattern ^ 1)
+    floats[0] = Float(bitPattern: floats[0].bitPattern ^ 1 << bit)
     var result = result
     if let tensor = try? WireTensor(name: result.tensor.name, floats: floats, shape: result.tensor.shape) { result.tensor = tensor }
     return result
@@ -210,7 +216,26 @@ extension Simulation {
     case .messageDoubled(let party, let direction):
       if let connection = connection(of: party) { network.doubleNext(connection, direction) }
     case .clientKilled(let index, let away): stopClient(index, awayFor: away)
+    case .visit(let index, let choice, let duration): visit(index, choice, for: duration)
     }
+  }
+
+  /// Asks a few things about a client's job on a connection of their own, whose answers interest nobody.
+  private func visit(_ index: Int, _ choice: UInt64, for duration: Int64) {
+    guard let job = clients[index].person.job else { return }
+    var random = SplitMix64(seed: choice)
+    let stage = plan.pipeline.stages.randomElement(using: &random)?.name ?? ""
+    let requests: [ClientRequest] = [
+      .watch(job), .watch(job), .status(job, limit: 0), .status(nil, limit: 5), .dead(limit: 5), .workers, .history(job, sample: 0),
+      .fetch(job, sample: 0), .fetch(job, sample: 0, stage: stage),
+    ]
+    let connection = network.open(.client(index), isBrokerUp: broker.isUp)
+    for number in 0..<UInt64.random(in: 1...4, using: &random) {
+      let request = requests.randomElement(using: &random) ?? .workers
+      note("visitor -> \(request)")
+      scheduleArrivals(network.sendUp(.request(SimulatedClient.visitorsRequests + number, request), on: connection, at: now))
+    }
+    schedule(.visitorLeaves(connection), at: now + duration)
   }
 
   private func connection(of party: Fault.Party) -> Int? {

@@ -13,6 +13,8 @@ struct SimulationPlan {
     var slots: UInt32
     var bytes: UInt64
     var stepMilliseconds: Int64
+    /// Its results are wrong, and have the digests to go with it.
+    var lies = false
   }
 
   struct Client {
@@ -20,6 +22,14 @@ struct SimulationPlan {
     var start: Int64
     /// When it changes its mind.
     var cancelTime: Int64?
+    /// Of samples that are held, the ones that may go on.
+    var keep: [UInt32] = []
+    /// How long it looks at them.
+    var thinkTime: Int64 = 0
+    /// How often it has failed samples tried again.
+    var retries = 0
+    /// It asks for something else under the same key, too.
+    var forges = false
   }
 
   let seed: UInt64
@@ -30,6 +40,8 @@ struct SimulationPlan {
   let faults: [Fault]
   /// Seeds of samples that no worker can compute.
   let poison: Set<UInt64>
+  /// The two tenants that keep the fleet busy, with nothing else going on, to see what each of them gets.
+  let rivals: [String]
 
   /// After this nothing goes wrong any more.
   static let chaosEnd: Int64 = 6_000
@@ -38,34 +50,108 @@ struct SimulationPlan {
 
   init(seed: UInt64) {
     var random = SplitMix64(seed: seed)
+    if random.chance(0.02) {
+      self.init(saturated: seed, &random)
+    } else {
+      self.init(mixed: seed, &random)
+    }
+  }
+
+  private init(mixed seed: UInt64, _ random: inout SplitMix64) {
     self.seed = seed
+    rivals = []
     let pipeline = Self.pipeline(&random)
     self.pipeline = pipeline
-    limits = Self.limits(&random)
+    var limits = Self.limits(&random)
     var machines: [Machine] = []
     for stage in pipeline.stages.indices {
       for copy in 0..<Int.random(in: 1...3, using: &random) {
         machines.append(Self.machine(stage, copy, of: pipeline, &random))
       }
     }
+    let liar = random.chance(0.1) ? Self.addLiar(to: &machines, of: pipeline, &random) : nil
     self.machines = machines
     var poison: Set<UInt64> = []
     var clients: [Client] = []
     for index in 0..<Int.random(in: 1...4, using: &random) {
-      let client = Self.client(index, of: pipeline, &random)
+      var client = Self.client(index, of: pipeline, &random)
+      // Tenants know nothing of each other's keys.
+      if random.chance(0.3), !clients.contains(where: { $0.submission.tenant == client.submission.tenant }) {
+        client.submission.key = "job"
+      }
       clients.append(client)
       if limits.maxAttempts < 100, random.chance(0.1) { poison.insert(client.submission.runs[0].seed) }
     }
     self.clients = clients
     self.poison = poison
+    // Room for any job at least.
+    limits.maxOpenTasksPerTenant = limits.maxOpenTasks
+    if random.chance(0.3) {
+      let largest = clients.map { Self.samples($0.submission, of: pipeline) }.max() ?? 0
+      limits.maxOpenTasksPerTenant = largest * pipeline.stages.count + Int.random(in: 0...3, using: &random)
+    }
+    self.limits = limits
     let machineCount = machines.count
     let clientCount = clients.count
     // Some runs are calm, some are wild.
     let count = Int.random(in: 0...(random.chance(0.3) ? 40 : 12), using: &random)
     let mayTakeLong = limits.stallMilliseconds < 10_000
-    faults = (0..<count).map { _ in Self.fault(machines: machineCount, clients: clientCount, mayTakeLong: mayTakeLong, &random) }
-      .sorted { $0.time < $1.time }
+    var faults = (0..<count).map { _ in Self.fault(machines: machineCount, clients: clientCount, mayTakeLong: mayTakeLong, &random) }
+    // Two results of one task have to come together.
+    if let liar {
+      for _ in 0..<6 {
+        let machine = machines.indices.filter { machines[$0].stage == machines[liar].stage }.randomElement(using: &random) ?? liar
+        faults.append(
+          Fault(
+            time: Int64.random(in: 0..<Self.chaosEnd - 2_600, using: &random),
+            kind: .workerFrozen(machine, Int64.random(in: 1_000...2_500, using: &random))))
+      }
+    }
+    self.faults = faults.sorted { $0.time < $1.time }
   }
+
+  /// Two tenants whose weights are 3 and 1 and whose tasks differ in size, and more work than the workers can do.
+  private init(saturated seed: UInt64, _ random: inout SplitMix64) {
+    self.seed = seed
+    let stage = StageInfo(name: "stage0", resolution: 1, trainSteps: 100, defaultSteps: 5, defaultSampler: "ddpm")
+    pipeline = PipelineInfo(name: "saturated", digest: sha256(Array("saturated".utf8)), labels: ["clay"], stages: [stage])
+    var limits = BrokerLimits()
+    limits.beatMilliseconds = 200
+    limits.deadMilliseconds = 1_000
+    limits.weights = ["alice": 3]
+    self.limits = limits
+    let stepMilliseconds = Int64.random(in: 10...60, using: &random)
+    machines = (0..<Int.random(in: 1...3, using: &random)).map { copy in
+      Machine(name: "w\(copy)", stage: 0, numerics: "cpu", slots: 2, bytes: 1 << 20, stepMilliseconds: stepMilliseconds)
+    }
+    let rivals = ["alice", "bob"]
+    self.rivals = rivals
+    let steps = [UInt32.random(in: 3...8, using: &random), UInt32.random(in: 3...8, using: &random)]
+    // In work, bob has as much as alice, of which he gets to do a third while she is at hers.
+    clients = (0..<2).map { index in
+      let run = SampleRun(label: "clay", seed: random.next(), count: 1_200 / steps[index])
+      let submission = Submission(
+        runs: [run], options: [StageOptions(stage: "stage0", steps: steps[index])], key: "job \(index)", tenant: rivals[index])
+      return Client(submission: submission, start: 0)
+    }
+    faults = []
+    poison = []
+  }
+
+  /// A stage gets three workers at least, all of one numerics class, and one of them is a liar.
+  private static func addLiar(to machines: inout [Machine], of pipeline: PipelineInfo, _ random: inout SplitMix64) -> Int? {
+    let stage = Int.random(in: 0..<pipeline.stages.count, using: &random)
+    while machines.count(where: { $0.stage == stage }) < 3 {
+      machines.append(machine(stage, machines.count(where: { $0.stage == stage }), of: pipeline, &random))
+    }
+    let peers = machines.indices.filter { machines[$0].stage == stage }
+    for index in peers { machines[index].numerics = "cpu" }
+    guard let liar = peers.randomElement(using: &random) else { return nil }
+    machines[liar].lies = true
+    return liar
+  }
+
+  var hasLiars: Bool { machines.contains(where: \.lies) }
 
   private static func pipeline(_ random: inout SplitMix64) -> PipelineInfo {
     let count = Int.random(in: 1...3, using: &random)
@@ -88,6 +174,7 @@ struct SimulationPlan {
     limits.leastStallMilliseconds = limits.stallMilliseconds
     limits.maxAttempts = random.chance(0.3) ? 4 : 10_000
     limits.maxOpenTasks = random.chance(0.3) ? 18 : 200
+    if random.chance(0.3) { limits.weights = ["alice": 3, "bob": 0.5] }
     limits.retryMilliseconds = 200
     return limits
   }
@@ -102,6 +189,10 @@ struct SimulationPlan {
       stepMilliseconds: Int64.random(in: 10...120, using: &random))
   }
 
+  static func samples(_ submission: Submission, of pipeline: PipelineInfo) -> Int {
+    submission.runs.reduce(0) { $0 + Int($1.count) * ($1.label == "all" ? pipeline.labels.count : 1) }
+  }
+
   private static func client(_ index: Int, of pipeline: PipelineInfo, _ random: inout SplitMix64) -> Client {
     var submission = Submission(
       runs: [
@@ -112,9 +203,22 @@ struct SimulationPlan {
       submission.options = [StageOptions(stage: pipeline.stages[0].name, steps: UInt32.random(in: 1...12, using: &random))]
     }
     submission.truncated = pipeline.stages.count > 1 && random.chance(0.2)
-    return Client(
+    submission.tenant = ["", "alice", "bob"].randomElement(using: &random) ?? ""
+    if random.chance(0.3) { submission.priority = Priority.allCases.randomElement(using: &random) ?? .normal }
+    if random.chance(0.25) { submission.deadlineMilliseconds = UInt64.random(in: 200...8_000, using: &random) }
+    var client = Client(
       submission: submission, start: Int64.random(in: 0...2_000, using: &random),
       cancelTime: random.chance(0.2) ? Int64.random(in: 0...chaosEnd, using: &random) : nil)
+    if pipeline.stages.count > 1, random.chance(0.25) {
+      let samples = UInt32(samples(submission, of: pipeline))
+      client.submission.holdAfter = pipeline.stages[Int.random(in: 0..<pipeline.stages.count - 1, using: &random)].name
+      client.keep = (0..<samples).filter { _ in random.chance(0.6) }
+      if client.keep.isEmpty { client.keep = [UInt32.random(in: 0..<samples, using: &random)] }
+      client.thinkTime = Int64.random(in: 0...1_500, using: &random)
+    }
+    client.retries = random.chance(0.5) ? Int.random(in: 1...2, using: &random) : 0
+    client.forges = random.chance(0.1)
+    return client
   }
 
   private static func fault(machines: Int, clients: Int, mayTakeLong: Bool, _ random: inout SplitMix64) -> Fault {
@@ -125,7 +229,7 @@ struct SimulationPlan {
     let away = Int64.random(in: 20...1_500, using: &random)
     let long = Int64.random(in: 100...2_500, using: &random)
     let kind: Fault.Kind =
-      switch Int.random(in: 0..<30, using: &random) {
+      switch Int.random(in: 0..<33, using: &random) {
       case 0: .brokerKilled(.now, awayFor: away)
       case 1: .brokerKilled(.inCommit, awayFor: away)
       case 2: .brokerKilled(.afterCommit, awayFor: away)
@@ -145,6 +249,7 @@ struct SimulationPlan {
       case 21...23: .connectionCut(party, broker: Int64.random(in: 0...1_500, using: &random), back: away)
       case 24...26: .connectionStalls(party, direction, long)
       case 27, 28: .messageDoubled(party, direction)
+      case 29...31: .visit(client, random.next(), long)
       default: .clientKilled(client, awayFor: away)
       }
     return Fault(time: Int64.random(in: 0..<chaosEnd - 2_600, using: &random), kind: kind)
