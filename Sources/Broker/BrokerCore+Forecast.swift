@@ -14,10 +14,11 @@ extension BrokerCore {
     return total
   }
 
-  /// What a task is charged, in predicted milliseconds. Before a stage was measured its steps count alike.
+  /// What a task is charged, in steps: turns are taken stage by stage, and a step of a stage takes as long for one tenant as for another. The
+  /// measured time of a step would only add its noise, which is not the same for long tasks and short ones.
   func cost(of job: Job, _ stage: StageKey, resuming step: UInt32) -> Double {
     let steps = job.steps(ofStage: stage.stage)
-    return Double(steps - min(step, steps)) * (stepTimes.milliseconds(stage) ?? 1)
+    return Double(steps - min(step, steps))
   }
 
   /// When a job that is not in the backlog yet would be done, in milliseconds from now.

@@ -76,6 +76,8 @@ extension BrokerCore {
 
   /// A worker gets no work any more, and what it does is not believed.
   private mutating func isolate(_ process: WorkerProcess, _ reason: String) {
+    // Several of its results may have been in dispute.
+    guard quarantine[process] == nil else { return }
     let record = QuarantineRecord(name: process.name, boot: process.boot, reason: clip(reason, 200))
     quarantine.insert(record)
     actions.append(.persist(.quarantined(name: record.name, boot: record.boot, reason: record.reason)))

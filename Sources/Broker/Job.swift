@@ -229,6 +229,7 @@ final class Job {
         close(index, as: .cancelled)
         // As the disk has it.
         samples[index].attempt = 0
+        samples[index].failures = 0
         cancelled.append(index)
       } else if samples[index].phase == .held {
         tallies[samples[index].stage].held -= 1

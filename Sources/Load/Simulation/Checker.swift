@@ -109,6 +109,7 @@ struct Checker {
     let now = instant.milliseconds
     hear(event, actions, at: now)
     noteTerms(event, actions, at: instant)
+    endTrials(event, actions)
     for action in actions {
       switch action {
       case .persist(let record):
@@ -123,7 +124,6 @@ struct Checker {
       }
     }
     checkDeadlines(at: now)
-    endTrials(event, actions)
     checkAnswers(to: event, actions)
     checkSettled(event, actions)
     switch event {

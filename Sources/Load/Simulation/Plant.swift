@@ -33,7 +33,6 @@ package enum Plant: String, CaseIterable, Sendable {
   case forgetRetries = "forget-retries"
   case tenantLimitOffByOne = "tenant-limit-off-by-one"
   case keySharedAcrossTenants = "key-shared-across-tenants"
-  case forgetQuarantine = "forget-quarantine"
   case blameTheHonest = "blame-the-honest"
 
   package var explanation: String {
@@ -55,7 +54,7 @@ package enum Plant: String, CaseIterable, Sendable {
     case .skipDigestCheck: "a result is taken whatever its digest"
     case .forgetLastEvent: "who watches a job is not told of its end"
     case .leaseTwice: "a task is handed to two workers"
-    case .tearCommits: "a crash in a commit leaves half of it on disk"
+    case .tearCommits: "a crash in a commit leaves all but its last record on disk"
     case .exceedAdmission: "the limit on open tasks is not kept"
     case .forgetKeys: "idempotency keys are ignored"
     case .forgetJobs: "a restart loses the newest job"
@@ -71,7 +70,6 @@ package enum Plant: String, CaseIterable, Sendable {
     case .forgetRetries: "that failed samples are tried again is not written to disk"
     case .tenantLimitOffByOne: "a tenant may have one open task more than the limit"
     case .keySharedAcrossTenants: "a key that two tenants use is the first one's job"
-    case .forgetQuarantine: "a restart forgets who is quarantined"
     case .blameTheHonest: "of two workers with different results the other one is quarantined"
     }
   }

@@ -37,7 +37,6 @@ struct Saboteur {
     var snapshot = snapshot
     switch plant {
     case .forgetJobs: _ = snapshot.jobs.popLast()
-    case .forgetQuarantine: snapshot.quarantined = []
     case .reuseAttempts:
       for job in snapshot.jobs.indices {
         for sample in snapshot.jobs[job].samples.indices where snapshot.jobs[job].samples[sample].attempt > 0 {
@@ -59,7 +58,7 @@ struct Saboteur {
   }
 
   /// What is left of a turn's records if the broker dies while it writes them.
-  func torn(_ records: [Record]) -> ArraySlice<Record> { plant == .tearCommits ? records.prefix(records.count / 2) : [] }
+  func torn(_ records: [Record]) -> ArraySlice<Record> { plant == .tearCommits ? records.dropLast() : [] }
 
   /// Messages that leave at once, instead of after the commit.
   func isHasty(_ action: Action) -> Bool {

@@ -106,9 +106,10 @@ final class Simulation {
     return checker.violation
   }
 
-  /// A submission whose answer was lost may have left a job that nobody waits for.
+  /// A submission whose answer was lost may have left a job that nobody waits for, and a finished task may be repeated to find a liar.
   private var isOver: Bool {
     now > SimulationPlan.chaosEnd && clients.allSatisfy(\.person.isDone) && !broker.journal.jobs.values.contains { $0.ending == nil }
+      && broker.core?.footprint.leases ?? 0 == 0
   }
 
   private func occur(_ occurrence: Occurrence) {
