@@ -23,13 +23,13 @@ final class Lease {
   let firstStep: UInt32
   var stepMilliseconds: Double?
   /// It went on after its worker, or the broker, had been away.
-  var isAdopted = false
+  let isAdopted: Bool
   /// It repeats a stage that its sample has passed, to find out who computes wrongly.
   var isTrial = false
 
   init(
     attempt: UInt32, holder: Holder, bytes: UInt64, resumeStep: UInt32, lastProgress: Int64, startedUnix: UInt64,
-    workerName: String = "", numerics: String = "", firstStep: UInt32 = 0
+    workerName: String = "", numerics: String = "", firstStep: UInt32 = 0, isAdopted: Bool = false
   ) {
     self.attempt = attempt
     self.holder = holder
@@ -40,6 +40,7 @@ final class Lease {
     self.workerName = workerName
     self.numerics = numerics
     self.firstStep = firstStep
+    self.isAdopted = isAdopted
   }
 
   var worker: PeerID? {
