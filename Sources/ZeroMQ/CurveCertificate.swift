@@ -24,11 +24,11 @@ package enum CurveCertificate {
   /// The pair of a `.key_secret` file. One that others may read is refused.
   package static func pair(_ path: String) throws(Failure) -> CurveKeyPair {
     let (fields, mode) = try read(path)
-    guard mode & 0o077 == 0 else {
-      throw Failure(description: "\(path): others may read this secret key; chmod 600 it, and make a new one if anyone has seen it")
-    }
     guard let text = fields["secret-key"] else {
       throw Failure(description: "\(path): it has no secret-key; give the .key_secret file that 'weir keygen' wrote")
+    }
+    guard mode & 0o077 == 0 else {
+      throw Failure(description: "\(path): others may read this secret key; chmod 600 it, and make a new one if anyone has seen it")
     }
     guard let secret = CurveSecretKey(text) else { throw Failure(description: "\(path): its secret-key is not 40 characters of Z85") }
     do throws(ZeroMQError) { return try CurveKeyPair(secret) } catch { throw Failure(description: "\(path): \(error)") }
@@ -41,6 +41,8 @@ package enum CurveCertificate {
     guard let key = CurvePublicKey(text) else { throw Failure(description: "\(path): its public-key is not 40 characters of Z85") }
     return key
   }
+
+  static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   private static func text(_ publicKey: CurvePublicKey, _ secretKey: CurveSecretKey?) -> String {
     let note = secretKey == nil ? "Public: give it to whoever is to let this key in." : "Secret: it never leaves this machine."

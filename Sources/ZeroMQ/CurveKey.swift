@@ -12,6 +12,9 @@ package struct CurvePublicKey: Hashable, Sendable, CustomStringConvertible {
     self.text = String(text)
   }
 
+  /// One that a handshake proved and an `Authenticator` let in.
+  init(proven text: String) { self.text = text }
+
   /// From the 32 bytes that a connection's handshake proved.
   package init?(bytes: [UInt8]) {
     guard bytes.count == 32 else { return nil }

@@ -1,5 +1,6 @@
 import CZeroMQ
 import Glibc
+import Synchronization
 
 /// A socket that never blocks. It isn't `Sendable`: after it is made, only one thread, its `SocketLoop`'s, may use it.
 package final class Socket {
@@ -11,6 +12,10 @@ package final class Socket {
   private let isServer: Bool
   /// CURVE servers: who sent the message that `receive` returned last, as the handshake proved; `nil` without an `Authenticator`.
   package private(set) var lastSender: CurvePublicKey?
+  /// CURVE servers: the IP address it came from; empty if ZeroMQ does not know.
+  package private(set) var lastAddress = ""
+  /// Runs once, before the socket closes.
+  var onClose: (() -> Void)?
 
   /// Frames shorter than this are copied into ZeroMQ's own memory: for them a copy is cheaper than keeping the frame alive until it is
   /// sent, and a received one would keep the whole 8 KiB receive buffer it lies in.
@@ -29,6 +34,9 @@ package final class Socket {
 
   /// Closes at once; what is queued is sent in the background for the linger time.
   package func close() {
+    let onClose = onClose
+    self.onClose = nil
+    onClose?()
     guard let handle else { return }
     self.handle = nil
     zmq_close(handle)
@@ -115,7 +123,10 @@ package final class Socket {
       }
       more = zmq_msg_more(&message) != 0
       // Not of the first frame: ZeroMQ 4.3.4 can lose that one's.
-      if isServer && !more { lastSender = zmq_msg_gets(&message, "User-Id").flatMap { CurvePublicKey(String(cString: $0)) } }
+      if isServer && !more {
+        lastSender = zmq_msg_gets(&message, "User-Id").map { CurvePublicKey(proven: String(cString: $0)) }
+        lastAddress = zmq_msg_gets(&message, "Peer-Address").map { String(cString: $0) } ?? ""
+      }
       if frames.count == maxFrames {
         tooMany = true
         frames = []
@@ -138,6 +149,32 @@ package final class Socket {
     if tooMany { throw ZeroMQError(.tooManyFrames, operation: "receive") }
     return frames
   }
+
+  /// Tells of some of what happens to the connections of this socket, through the socket that is returned, until either is closed.
+  ///
+  /// - Parameter events: of ZeroMQ's `ZMQ_EVENT_…`, joined.
+  func makeMonitor(_ events: Int32) throws(ZeroMQError) -> Socket {
+    let handle = try opened("monitor")
+    let endpoint = "inproc://monitor-\(Self.monitors.add(1, ordering: .relaxed).newValue)"
+    guard zmq_socket_monitor(handle, endpoint, events) == 0 else { throw ZeroMQError(errno: zmq_errno(), operation: "monitor") }
+    var options = SocketOptions()
+    // While nobody reads and the queue is full, all of the context's connections wait.
+    options.receiveHighWaterMark = 100_000
+    do throws(ZeroMQError) {
+      let monitor = try Socket(context, .pair, options)
+      try monitor.connect(endpoint)
+      // What would be told to nobody blocks ZeroMQ's own thread, so it is told to stop before there is nobody. This socket is still open
+      // then, for it closes its monitor first.
+      monitor.onClose = { zmq_socket_monitor(handle, nil, 0) }
+      onClose = { monitor.close() }
+      return monitor
+    } catch {
+      zmq_socket_monitor(handle, nil, 0)
+      throw error
+    }
+  }
+
+  private static let monitors = Atomic<UInt64>(0)
 
   private func opened(_ operation: String) throws(ZeroMQError) -> UnsafeMutableRawPointer {
     guard let handle else { throw ZeroMQError(.terminated, operation: operation) }

@@ -74,6 +74,7 @@ import Testing
       let message = try await router.next()
       #expect(message.last?.text == "hello")
       #expect(await router.lastSender == friend.publicKey)
+      #expect(await router.lastAddress == "127.0.0.1")
       try await router.send(message)
       #expect(try await guest.next().map(\.text) == ["hello"])
       let seen = await door.seen
@@ -86,7 +87,7 @@ import Testing
 }
 
 /// An authenticator on a loop, seen from a test.
-private actor Door {
+actor Door {
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
   private let loop: SocketLoop

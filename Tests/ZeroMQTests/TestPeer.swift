@@ -9,13 +9,19 @@ actor TestPeer {
   private var inbox: [Result<[Frame], ZeroMQError>] = []
   private var waiting: CheckedContinuation<Result<[Frame], ZeroMQError>, Never>?
 
-  /// - Parameter reads: whether it reads what arrives.
+  /// - Parameters:
+  ///   - reads: whether it reads what arrives.
+  ///   - failures: gets why its own handshakes failed.
+  ///   - peerFailures: gets whose handshakes with it failed, and why.
   init(
     _ loop: SocketLoop, _ context: Context, _ type: SocketType, _ options: SocketOptions = SocketOptions(), bind: String? = nil,
-    connect: String? = nil, reads: Bool = true
+    connect: String? = nil, reads: Bool = true, failures: AsyncStream<HandshakeFailure>.Continuation? = nil,
+    peerFailures: AsyncStream<(String?, HandshakeFailure)>.Continuation? = nil
   ) async throws {
     self.loop = loop
     socket = try Socket(context, type, options)
+    if let failures { try loop.onHandshakeFailure(of: socket) { failures.yield($0) } }
+    if let peerFailures { try loop.onPeerFailure(of: socket) { peerFailures.yield(($0, $1)) } }
     if let bind { try socket.bind(bind) }
     if let connect { try socket.connect(connect) }
     if reads { start() }
@@ -46,6 +52,7 @@ actor TestPeer {
   }
 
   var lastSender: CurvePublicKey? { socket.lastSender }
+  var lastAddress: String { socket.lastAddress }
 
   /// Messages that arrived and nobody asked for.
   var unread: Int { inbox.count }
