@@ -1,5 +1,6 @@
 package import Logging
 package import Wire
+package import ZeroMQ
 
 /// What a broker does about an event. All records of one turn are committed before any message of that turn leaves.
 package enum Action: Sendable {
@@ -51,4 +52,6 @@ package struct ImageOrder: Hashable, Sendable {
   package var digest: ContentDigest
   package var numerics: String
   package var stage: String
+  /// Who asked for it.
+  package var asker: CurvePublicKey?
 }

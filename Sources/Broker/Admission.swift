@@ -7,13 +7,16 @@ enum Admission {
 
   static let maxTenantBytes = 100
 
+  static func tenant(of submission: Submission) -> String {
+    submission.tenant.isEmpty ? JobTerms.defaultTenant : submission.tenant
+  }
+
   /// All but the deadline, which depends on when it is.
   static func terms(of submission: Submission, for pipeline: PipelineInfo) throws(Refusal) -> JobTerms {
     guard submission.tenant.utf8.count <= maxTenantBytes else {
       throw Refusal(.invalid, "the tenant's name has \(submission.tenant.utf8.count) bytes; at most \(maxTenantBytes) are allowed")
     }
-    var terms = JobTerms(
-      tenant: submission.tenant.isEmpty ? JobTerms.defaultTenant : submission.tenant, priority: submission.priority)
+    var terms = JobTerms(tenant: tenant(of: submission), priority: submission.priority)
     if !submission.holdAfter.isEmpty {
       guard let stage = pipeline.stages.firstIndex(where: { $0.name == submission.holdAfter }) else {
         let stages = pipeline.stages.map(\.name).joined(separator: ", ")

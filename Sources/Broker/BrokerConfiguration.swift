@@ -1,3 +1,5 @@
+package import ZeroMQ
+
 /// Where a broker listens, what it keeps and what it allows.
 package struct BrokerConfiguration: Sendable {
   package var clients: BindAddress
@@ -6,14 +8,34 @@ package struct BrokerConfiguration: Sendable {
   package var dataDirectory: String
   /// Addresses that other machines can reach are allowed, though nothing is encrypted and nobody is asked for a key.
   package var isInsecureAllowed: Bool
+  /// `nil`: anyone who can reach it may do anything.
+  package var keys: Keys?
   package var limits: BrokerLimits
   /// Bytes of recent stage outputs held in memory.
   package var cacheBytes = 48 << 20
 
+  /// Who the broker is, and the file that says who else may come.
+  package struct Keys: Hashable, Sendable {
+    package var pair: CurveKeyPair
+    /// Path of an `AccessList`.
+    package var accessList: String
+
+    package init(pair: CurveKeyPair, accessList: String) {
+      self.pair = pair
+      self.accessList = accessList
+    }
+
+    /// - Parameter keyFile: a `.key_secret` file.
+    package init(keyFile: String, accessList: String) throws(CurveCertificate.Failure) {
+      self.init(pair: try CurveCertificate.pair(keyFile), accessList: accessList)
+    }
+  }
+
   package init(
     clients: BindAddress, workers: BindAddress? = nil, dataDirectory: String, isInsecureAllowed: Bool = false,
-    limits: BrokerLimits = BrokerLimits()
+    keys: Keys? = nil, limits: BrokerLimits = BrokerLimits()
   ) {
+    self.keys = keys
     self.clients = clients
     self.workers = workers
     self.dataDirectory = dataDirectory

@@ -29,6 +29,11 @@ extension BrokerCore {
       held += worker.leases.count
       auditCredit(of: worker, &faults)
     }
+    if let access {
+      for worker in workers.all where access.principal(of: worker.key).mayNotServe(worker.hello.stage) {
+        faults.append("worker \(worker.hello.name) serves \(worker.hello.stage), and is not on the list for it")
+      }
+    }
     if held != leases.all.count(where: { $0.value.worker != nil }) { faults.append("leases of workers that do not know of them") }
     let trials = leases.all.count { $0.value.isTrial }
     if leases.count > openSamples + trials { faults.append("\(leases.count) leases for \(openSamples) open samples") }

@@ -4,19 +4,20 @@ extension BrokerCore {
   mutating func handle(_ message: ClientRequest, from peer: PeerID, request: UInt64, fresh: JobID) {
     let reply: ClientReply?
     do throws(Refusal) {
+      if let refusal = refusal(of: message, from: peer) { throw refusal }
       reply =
         switch message {
         case .submit(let submission): .accepted(try submit(submission, fresh: fresh))
         case .status(let job?, _): .jobs([try fullStatus(job)])
         case .status(nil, let limit): .jobs(briefStatus(newest: limit == 0 ? 100 : Int(limit)))
-        case .watch(let job): .event(try watch(job, for: WatchTable.Watcher(peer: peer, request: request)))
+        case .watch(let job): .event(try watch(job, for: WatchTable.Watcher(peer: peer, request: request, key: sender.key)))
         case .fetch(let job, let sample, let stage): try fetch(job, sample, stage, for: peer, request: request)
         case .cancel(let job): .cancelled(try cancel(job))
         case .release(let job, let keep): .released(try releaseHold(job, keep: keep))
         case .retry(let job, let samples): .retried(samples: try retry(job, samples))
         case .dead(let limit): .jobs(dead(newest: limit == 0 ? 100 : Int(limit)))
         case .history(let job, let sample): try history(job, from: sample, for: peer, request: request)
-        case .workers: .workers(StatusReport.workers(workers.all, quarantine, at: now))
+        case .workers: .workers(StatusReport.workers(workers.all, quarantine, at: now, withTasks: principal.tenantInView == nil))
         case .locate: .located(workerPort: workerPort)
         }
     } catch {
@@ -27,7 +28,7 @@ extension BrokerCore {
 
   func find(_ id: JobID) throws(Refusal) -> (Job, PipelineInfo) {
     guard let job = jobs[id], let pipeline = pipelines[job.pipeline] else {
-      throw Refusal(.notFound, "no job \(id); it was never submitted here, or is forgotten")
+      throw Self.noJob(id)
     }
     return (job, pipeline.info)
   }
@@ -38,7 +39,7 @@ extension BrokerCore {
   }
 
   private func briefStatus(newest limit: Int) -> [JobStatus] {
-    jobs.newest(min(limit, StatusReport.maxJobs)).compactMap { job in
+    jobs.newest(min(limit, StatusReport.maxJobs), of: principal.tenantInView).compactMap { job in
       pipelines[job.pipeline].map { StatusReport.brief(job, $0.info) }
     }
   }
@@ -56,7 +57,7 @@ extension BrokerCore {
   }
 
   private func dead(newest limit: Int) -> [JobStatus] {
-    jobs.dead(min(limit, StatusReport.maxJobs)).compactMap { job in
+    jobs.dead(min(limit, StatusReport.maxJobs), of: principal.tenantInView).compactMap { job in
       pipelines[job.pipeline].map { StatusReport.dead(job, $0.info) }
     }
   }
@@ -101,7 +102,7 @@ extension BrokerCore {
         peer, request: request,
         ImageOrder(
           key: TensorKey(job: id, sample: index, stage: UInt32(job.stageCount - 1)), label: sample.label, seed: sample.seed,
-          digest: outcome.digest, numerics: outcome.numerics, stage: pipeline.stages[job.stageCount - 1].name)))
+          digest: outcome.digest, numerics: outcome.numerics, stage: pipeline.stages[job.stageCount - 1].name, asker: sender.key)))
     return nil
   }
 
@@ -123,7 +124,7 @@ extension BrokerCore {
         peer, request: request,
         ImageOrder(
           key: TensorKey(job: job.id, sample: index, stage: UInt32(stage)), label: sample.label, seed: sample.seed,
-          digest: outcome.digest, numerics: outcome.numerics, stage: name)))
+          digest: outcome.digest, numerics: outcome.numerics, stage: name, asker: sender.key)))
   }
 
   private mutating func cancel(_ id: JobID) throws(Refusal) -> Cancellation {

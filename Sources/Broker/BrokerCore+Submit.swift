@@ -3,12 +3,13 @@ import Wire
 
 /// Taking jobs in.
 extension BrokerCore {
-  mutating func submit(_ submission: Submission, fresh: JobID) throws(Refusal) -> Acceptance {
+  mutating func submit(_ asked: Submission, fresh: JobID) throws(Refusal) -> Acceptance {
+    var submission = asked
+    if let tenant = principal.ownTenant { submission.tenant = tenant }
     guard submission.key.utf8.count <= Admission.maxKeyBytes else {
       throw Refusal(.invalid, "the idempotency key has \(submission.key.utf8.count) bytes; at most \(Admission.maxKeyBytes) are allowed")
     }
-    let tenant = submission.tenant.isEmpty ? JobTerms.defaultTenant : submission.tenant
-    if !submission.key.isEmpty, let job = jobs.job(forKey: submission.key, of: tenant) {
+    if !submission.key.isEmpty, let job = jobs.job(forKey: submission.key, of: Admission.tenant(of: submission)) {
       guard isSame(submission, as: job) else {
         throw Refusal(
           .invalid, "the key '\(clip(submission.key, 100))' belongs to job \(job.id), which asks for something else; choose another key")
@@ -72,8 +73,9 @@ extension BrokerCore {
 
   func checkRoom(for tasks: Int, _ tenant: String, _ pipeline: PipelineTable.Key) throws(Refusal) {
     let ofTenant = jobs.openTasksByTenant[tenant] ?? 0
+    let tenantLimit = limits.maxOpenTasksByTenant[tenant] ?? limits.maxOpenTasksPerTenant
     for (open, limit, whose) in [
-      (jobs.openTasks, limits.maxOpenTasks, ""), (ofTenant, limits.maxOpenTasksPerTenant, " of tenant '\(clip(tenant, 100))'"),
+      (jobs.openTasks, limits.maxOpenTasks, ""), (ofTenant, tenantLimit, " of tenant '\(clip(tenant, 100))'"),
     ] {
       guard tasks <= limit else {
         throw Refusal(.invalid, "the job needs \(tasks) tasks; this broker holds \(limit)\(whose) at a time: submit smaller jobs")

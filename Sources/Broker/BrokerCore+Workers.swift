@@ -4,6 +4,7 @@ import ZeroMQ
 
 extension BrokerCore {
   mutating func handle(_ message: WorkerMessage, from peer: PeerID) {
+    if let reason = objection(to: message, from: peer) { return refuse(peer, reason) }
     if case .hello(let hello) = message { return welcome(hello, at: peer) }
     guard let worker = workers[peer] else {
       if case .goodbye = message { return }
@@ -58,7 +59,7 @@ extension BrokerCore {
     guard workers.count < limits.maxWorkers else { return refuse(peer, "there are \(workers.count) workers already; that is the limit") }
 
     let worker = Worker(
-      peer: peer, hello: hello, stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber, at: now)
+      peer: peer, hello: hello, stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber, key: sender.key, at: now)
     worker.isQuarantined = quarantine[worker.process] != nil
     // The same process on a new socket, or a second hello: what it held before is its own to go on with.
     var unclaimed: [TaskID] = []
@@ -176,7 +177,8 @@ extension BrokerCore {
     }
   }
 
-  private mutating func refuse(_ peer: PeerID, _ reason: String) {
+  /// Sends a worker away, whatever it holds.
+  mutating func refuse(_ peer: PeerID, _ reason: String) {
     if let worker = workers[peer] {
       log(.warning, "worker \(worker.hello.name) is sent away: \(reason)")
       for task in worker.leases.sorted(by: TaskID.isOlder) { release(task) }

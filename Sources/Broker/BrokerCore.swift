@@ -5,7 +5,15 @@ import Wire
 ///
 /// There is one of it: jobs, workers and leases are objects, which a copy would share.
 package struct BrokerCore {
-  let limits: BrokerLimits
+  /// What it was started with; `limits` is what holds, with the terms that the access list gives its tenants.
+  let configured: BrokerLimits
+  var limits: BrokerLimits
+  /// `nil`: it works without keys, and anyone may do anything.
+  var access: AccessList?
+  /// Of the message that is being handled.
+  private(set) var sender = Sender()
+  private(set) var principal = Principal.anyone
+  var refusals = RefusalLog()
   var pipelines = PipelineTable()
   var jobs = JobTable()
   var queues = StageQueues()
@@ -29,7 +37,12 @@ package struct BrokerCore {
   var actions: [Action] = []
 
   /// Starts from what is on disk.
-  package init(limits: BrokerLimits = BrokerLimits(), restoring snapshot: Snapshot = Snapshot(), at start: Instant) {
+  ///
+  /// - Parameter access: `nil`: anyone may do anything.
+  package init(
+    limits: BrokerLimits = BrokerLimits(), access: AccessList? = nil, restoring snapshot: Snapshot = Snapshot(), at start: Instant
+  ) {
+    configured = limits
     self.limits = limits
     now = start.milliseconds
     unixNow = start.unixMilliseconds
@@ -38,20 +51,29 @@ package struct BrokerCore {
     for record in snapshot.quarantined { quarantine.insert(record) }
     restore(snapshot.jobs)
     jobs.sortFinished()
+    if let access { goBy(access) }
   }
 
   package mutating func listening(onWorkerPort port: UInt32) { workerPort = port }
 
   /// What to do about an event. Records come before the messages that depend on them.
-  package mutating func handle(_ event: Event, at now: Instant) -> [Action] {
-    handle(CollectionOfOne(event), at: now)
+  ///
+  /// - Parameter sender: who sent the message that the event is.
+  package mutating func handle(_ event: Event, from sender: Sender = Sender(), at now: Instant) -> [Action] {
+    handle(CollectionOfOne(Arrival(event, from: sender)), at: now)
   }
 
   /// What to do about all that happened in one turn. Work is given out after the last of it.
-  package mutating func handle(_ events: some Sequence<Event>, at now: Instant) -> [Action] {
+  package mutating func handle(_ arrivals: some Sequence<Arrival>, at now: Instant) -> [Action] {
     self.now = max(self.now, now.milliseconds)
     unixNow = now.unixMilliseconds
-    for event in events { take(event) }
+    for arrival in arrivals {
+      if let access {
+        sender = arrival.sender
+        principal = access.principal(of: sender.key)
+      }
+      take(arrival.event)
+    }
     retryDue()
     expireDue()
     if self.now >= nextHousekeeping { keepHouse() }
@@ -69,6 +91,7 @@ package struct BrokerCore {
     case .clientGone(let peer): watches.remove(peer)
     case .workerGone(let peer, let reason): miss(peer, because: reason)
     case .tensorsLost(let task, let which): recover(task, from: which)
+    case .accessList(let list): goBy(list)
     case .tick: wakeAt = nil
     }
   }

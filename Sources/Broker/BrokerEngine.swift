@@ -18,6 +18,8 @@ final class BrokerEngine {
   private static let stalledRetryInterval = Duration.milliseconds(500)
   private static let stalledRetryMilliseconds: UInt32 = 1_000
   private static let maxStalledBytes = 64 << 20
+  /// How often the access list is looked at.
+  private static let accessInterval = Duration.seconds(1)
 
   let endpoints: BrokerService.Endpoints
   private(set) var counters = BrokerService.Counters()
@@ -28,6 +30,8 @@ final class BrokerEngine {
   private let clients: Outbox
   private let workers: Outbox
   private let journal: Journal
+  /// `nil`: it works without keys.
+  private let door: Doorkeeper?
   private let logger: Logger
   private let reportFailure: (JournalError) -> Void
   private let start = ContinuousClock.now
@@ -35,7 +39,7 @@ final class BrokerEngine {
   private var cache: TensorCache
   private var images = ImageQueues()
   /// What the core is told at the end of the turn.
-  private var events: [Event] = []
+  private var arrivals: [Arrival] = []
   private var records: [Record] = []
   private var messages: [Action] = []
   /// Those of the turn that is ending; what ends it may add new ones.
@@ -60,23 +64,30 @@ final class BrokerEngine {
   ) throws {
     let clientAddress = configuration.clients
     let workerAddress = try configuration.workers ?? clientAddress.next
-    for address in [clientAddress, workerAddress] where !address.isLoopback && !configuration.isInsecureAllowed {
+    let isOpen = configuration.keys == nil && !configuration.isInsecureAllowed
+    for address in [clientAddress, workerAddress] where isOpen && !address.isLoopback {
       throw BrokerError(
         .insecure,
         """
-        \(address) can be reached from other machines, and anyone there could submit jobs and read images: connections are neither \
-        encrypted nor checked. Bind a loopback address and use a tunnel, or pass --insecure on a network that you trust
+        \(address) can be reached from other machines, and anyone there could submit jobs and read images. Say who may: make a key for the \
+        broker and one for each client and worker ('weir keygen NAME'), list theirs in a file with lines like 'client KEY tenant=NAME' and \
+        'worker KEY stages=NAME,…', and pass --key-file broker.key_secret --allow FILE. Or bind a loopback address, or pass --insecure on a \
+        network that you trust
         """)
     }
     self.loop = loop
     self.logger = logger
     self.reportFailure = reportFailure
+    let context = try Context(maxSockets: 1_023)
+    self.context = context
+    // Before the journal, for it finds mistakes in what somebody wrote; and before the sockets bind, or they would let everyone in.
+    door = try configuration.keys.map { try Doorkeeper($0, context, on: loop, logger) }
     journal = try Journal(directory: configuration.dataDirectory)
     for finding in journal.findings { logger.error("\(configuration.dataDirectory): \(finding)") }
     core = BrokerCore(
-      limits: configuration.limits, restoring: try journal.restore(), at: Instant(milliseconds: 0, unixMilliseconds: unixMilliseconds()))
+      limits: configuration.limits, access: door?.list, restoring: try journal.restore(),
+      at: Instant(milliseconds: 0, unixMilliseconds: unixMilliseconds()))
     cache = TensorCache(limit: configuration.cacheBytes)
-    context = try Context(maxSockets: 1_023)
 
     var options = SocketOptions()
     options.maxFrames = 1 + WireLimits.frames
@@ -85,12 +96,14 @@ final class BrokerEngine {
     options.sendHighWaterMark = 64
     options.receiveHighWaterMark = 128
     options.maxFrameBytes = Int64(WireLimits.envelopeBytes)
-    clientSocket = try Self.bind(clientAddress, context, options)
+    options.curve = door?.curve(.clients)
+    clientSocket = try Self.bind(clientAddress, context, options, door)
     options.receiveHighWaterMark = 64
     // What one turn may answer at most, or a burst would wait for the turns after it. Credit bounds the bytes.
     options.sendHighWaterMark = Int32(Self.maxMessagesPerTurn)
     options.maxFrameBytes = Int64(WireLimits.tensorBytes)
-    workerSocket = try Self.bind(workerAddress, context, options)
+    options.curve = door?.curve(.workers)
+    workerSocket = try Self.bind(workerAddress, context, options, door)
     clients = Outbox(clientSocket)
     workers = Outbox(workerSocket)
     endpoints = BrokerService.Endpoints(clients: try clientSocket.lastEndpoint, workers: try workerSocket.lastEndpoint)
@@ -103,12 +116,14 @@ final class BrokerEngine {
     loop.add(workerSocket) { [unowned self] in readWorkers() }
     loop.onTurnEnd { [weak self] in self?.endTurn() }
     handle(.tick)
+    scheduleAccess()
   }
 
-  private static func bind(_ address: BindAddress, _ context: Context, _ options: SocketOptions) throws -> Socket {
+  private static func bind(_ address: BindAddress, _ context: Context, _ options: SocketOptions, _ door: Doorkeeper?) throws -> Socket {
     var options = options
     options.ipv6 = address.isIPv6
     let socket = try Socket(context, .router, options)
+    try door?.observe(socket, at: address)
     do throws(ZeroMQError) {
       try socket.bind(address.description)
     } catch {
@@ -125,6 +140,7 @@ final class BrokerEngine {
       loop.remove(socket)
       socket.close()
     }
+    door?.close()
     context.terminate()
     do throws(JournalError) { try journal.close() } catch { logger.error("\(error)") }
   }
@@ -143,7 +159,7 @@ final class BrokerEngine {
             retryAfterMilliseconds: Self.stalledRetryMilliseconds)
           return send(.refused(refusal), request, to: peer, .now)
         }
-        events.append(.client(peer, request: request, message, fresh: fresh))
+        arrivals.append(Arrival(.client(peer, request: request, message, fresh: fresh), from: sender(on: clientSocket)))
       } catch {
         noteGarbage("client", peer, error.reason)
         let code: Refusal.Code = error.code == .unsupportedVersion ? .unsupportedVersion : .invalid
@@ -156,11 +172,10 @@ final class BrokerEngine {
     read(workerSocket) { peer, frames in
       if isStalled { stalledBytes += frames.reduce(0) { $0 + $1.count } }
       do throws(WireError) {
-        events.append(.worker(peer, try WireCodec.decodeWorkerMessage(frames)))
+        arrivals.append(Arrival(.worker(peer, try WireCodec.decodeWorkerMessage(frames)), from: sender(on: workerSocket)))
       } catch {
         noteGarbage("worker", peer, error.reason)
-        events.append(.workerGone(peer, reason: "it sent a message that cannot be read: \(clip(error.reason, 200))"))
-        handleEvents()
+        handle(.workerGone(peer, reason: "it sent a message that cannot be read: \(clip(error.reason, 200))"))
         messages.append(.command(peer, .disconnect(reason: error.reason)))
       }
     }
@@ -182,7 +197,12 @@ final class BrokerEngine {
         noteGarbage("peer", PeerID([]), "it sent a message of too many frames")
       }
     }
-    handleEvents()
+    handleArrivals()
+  }
+
+  /// Of the message that was received last.
+  private func sender(on socket: Socket) -> Sender {
+    door == nil ? Sender() : Sender(key: socket.lastSender, address: socket.lastAddress)
   }
 
   /// Logs the first, the second, the fourth, … so that a broken peer cannot fill the log.
@@ -210,14 +230,14 @@ final class BrokerEngine {
   }
 
   private func handle(_ event: Event) {
-    events.append(event)
-    handleEvents()
+    arrivals.append(Arrival(event))
+    handleArrivals()
   }
 
-  private func handleEvents() {
-    if events.isEmpty { return }
-    let actions = core.handle(events, at: now)
-    events.removeAll(keepingCapacity: true)
+  private func handleArrivals() {
+    if arrivals.isEmpty { return }
+    let actions = core.handle(arrivals, at: now)
+    arrivals.removeAll(keepingCapacity: true)
     for action in actions {
       switch action {
       case .persist(let record):
@@ -300,6 +320,28 @@ final class BrokerEngine {
     guard !isDeaf, stalledBytes > Self.maxStalledBytes else { return }
     isDeaf = true
     loop.remove(workerSocket)
+  }
+
+  // MARK: Access
+
+  /// Looks at the access list, whether it changed or not.
+  func reload() {
+    guard let door else { return logger.notice("there is no access list to read again") }
+    if let list = door.reload(always: true) { goBy(list) }
+  }
+
+  private func scheduleAccess() {
+    guard let door else { return }
+    loop.schedule(after: Self.accessInterval) { [weak self] in
+      guard let self, !isStopped else { return }
+      if let list = door.reload() { goBy(list) }
+      scheduleAccess()
+    }
+  }
+
+  private func goBy(_ list: AccessList) {
+    handle(.accessList(list))
+    images.removeAll { !core.maySend($0) }
   }
 
   // MARK: Housekeeping

@@ -26,8 +26,11 @@ package struct BrokerLimits: Hashable, Sendable {
   package var maxOpenTasks = 200_000
   /// The same of one tenant's jobs.
   package var maxOpenTasksPerTenant = 200_000
+  /// For those that are named, instead of that.
+  package var maxOpenTasksByTenant: [String: Int] = [:]
   /// Of what a priority class gets, tenants get parts in proportion to these; those that are not named have the weight 1.
   package var weights: [String: Double] = [:]
+  package static let weightRange = 0.001...1_000_000
   /// A stage gets no more work while this many samples per slot wait for the next stage, …
   package var waitingPerSlot = 4
   /// … or, be there slots or not, outputs of this size.

@@ -51,5 +51,8 @@ package actor BrokerService {
     failure.finish()
   }
 
+  /// Reads the access list again, if the broker works with keys.
+  package func reload() { engine?.reload() }
+
   package var counters: Counters { engine?.counters ?? Counters() }
 }

@@ -32,6 +32,9 @@ package struct PeerID: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// A peer that does not name itself is named by ZeroMQ: a zero and a number of four bytes.
+  var isChosen: Bool { long != nil || short >> 56 != 5 || short >> 32 & 0xFF != 0 }
+
   package var description: String {
     bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
@@ -48,6 +51,8 @@ package enum Event: Sendable {
   case workerGone(PeerID, reason: String)
   /// Tensors of an assignment are damaged or missing on disk, so it was not sent.
   case tensorsLost(TaskRef, StoredTensors)
+  /// From now on these may do what the list says, and nobody else may do anything.
+  case accessList(AccessList)
   /// The time of the last `wake` action has come.
   case tick
 }

@@ -32,4 +32,11 @@ struct ImageQueues {
   }
 
   mutating func remove(_ peer: PeerID) { waiting[peer] = nil }
+
+  mutating func removeAll(where isStale: (ImageOrder) -> Bool) {
+    for peer in peers {
+      waiting[peer]?.removeAll { isStale($0.order) }
+      if waiting[peer]?.isEmpty == true { waiting[peer] = nil }
+    }
+  }
 }

@@ -103,20 +103,17 @@ struct JobTable {
   }
 
   /// The newest jobs that have samples which failed for good.
-  func dead(_ limit: Int) -> [Job] {
-    var jobs: [Job] = []
-    for id in order.reversed() {
-      if jobs.count == limit { break }
-      if let job = byID[id], job.tallies.contains(where: { $0.failed > 0 }) { jobs.append(job) }
-    }
-    return jobs
+  ///
+  /// - Parameter tenant: whose; `nil`: everyone's.
+  func dead(_ limit: Int, of tenant: String?) -> [Job] {
+    newest(limit, of: tenant) { $0.tallies.contains { $0.failed > 0 } }
   }
 
-  func newest(_ limit: Int) -> [Job] {
+  func newest(_ limit: Int, of tenant: String?, where isWanted: (Job) -> Bool = { _ in true }) -> [Job] {
     var jobs: [Job] = []
     for id in order.reversed() {
       if jobs.count == limit { break }
-      if let job = byID[id] { jobs.append(job) }
+      if let job = byID[id], tenant == nil || job.terms.tenant == tenant, isWanted(job) { jobs.append(job) }
     }
     return jobs
   }

@@ -1,10 +1,13 @@
 import Wire
+import ZeroMQ
 
 /// Who is told about which job, and when next.
 struct WatchTable {
   struct Watcher: Hashable {
     var peer: PeerID
     var request: UInt64
+    /// Who asked; `nil`: the broker works without keys.
+    var key: CurvePublicKey?
   }
 
   private struct Watched {
@@ -61,6 +64,28 @@ struct WatchTable {
     }
     count -= watched.watchers.count
     return watched.watchers
+  }
+
+  /// Ends the watching by some, and says by whom of what, in the order of the jobs.
+  mutating func removeAll(where isStale: (JobID, Watcher) -> Bool) -> [(JobID, Watcher)] {
+    var removed: [(JobID, Watcher)] = []
+    for job in byJob.keys.sorted() {
+      let stale = byJob[job]?.watchers.filter { isStale(job, $0) } ?? []
+      guard !stale.isEmpty else { continue }
+      byJob[job]?.watchers.removeAll { stale.contains($0) }
+      count -= stale.count
+      let watchers = byJob[job]?.watchers ?? []
+      if watchers.isEmpty {
+        byJob[job] = nil
+        changed.remove(job)
+      }
+      for peer in Set(stale.map(\.peer)) where !watchers.contains(where: { $0.peer == peer }) {
+        byPeer[peer]?.remove(job)
+        if byPeer[peer]?.isEmpty == true { byPeer[peer] = nil }
+      }
+      removed += stale.map { (job, $0) }
+    }
+    return removed
   }
 
   mutating func remove(_ peer: PeerID) {

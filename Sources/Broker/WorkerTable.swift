@@ -1,4 +1,5 @@
 import Wire
+import ZeroMQ
 
 /// A worker that said hello. One object, known to one table: every message of the worker asks for some of it.
 final class Worker {
@@ -9,6 +10,8 @@ final class Worker {
   let number: Int
   /// A worker that dials again keeps it.
   let process: WorkerProcess
+  /// With which it came in; `nil`: the broker works without keys.
+  let key: CurvePublicKey?
   var lastHeard: Int64
   var lastSent: Int64
   var finished: UInt64 = 0
@@ -23,12 +26,13 @@ final class Worker {
   /// it gets no work until each has moved or is gone.
   var stalled: [TaskRef: UInt32] = [:]
 
-  init(peer: PeerID, hello: WorkerHello, stage: StageKey, number: Int, at now: Int64) {
+  init(peer: PeerID, hello: WorkerHello, stage: StageKey, number: Int, key: CurvePublicKey?, at now: Int64) {
     self.peer = peer
     self.hello = hello
     self.stage = stage
     self.number = number
     process = WorkerProcess(name: hello.name, boot: hello.boot)
+    self.key = key
     lastHeard = now
     lastSent = now
   }

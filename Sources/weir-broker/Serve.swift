@@ -11,6 +11,18 @@ struct Serve: AsyncParsableCommand {
     discussion: """
       When it listens it prints one line: ready clients=ENDPOINT workers=ENDPOINT. SIGTERM and SIGINT stop it; what it acknowledged is on \
       disk at any moment, so killing it loses nothing either.
+
+      With --key-file and --allow connections are encrypted, and only those on the list get in. It has a line for each key, and may have \
+      comments, which begin with #:
+
+        client KEY tenant=alice weight=3 max-tasks=5000
+        client KEY tenant=ops admin
+        worker KEY stages=base32,sr64
+        worker KEY stages=*
+
+      A client sees and stops its tenant's jobs, an admin everyone's; weight and max-tasks are as --weight and --max-tenant-tasks. The list \
+      is read again when it has changed, within a second, and on SIGHUP at once: who is not on it any more is cut off, and a worker's tasks \
+      are queued again. A list with a mistake is reported, and the old one stays in force.
       """)
 
   @Option(help: "Where clients connect. Port 0 or * takes any free one.")
@@ -26,6 +38,12 @@ struct Serve: AsyncParsableCommand {
     help: ArgumentHelp(
       "Run no broker, but read all of a data folder's journal and say what is damaged. Exit status 0: nothing.", valueName: "dir"))
   var check: String?
+
+  @Option(help: ArgumentHelp("This broker's own key: the .key_secret file that 'weir keygen' made.", valueName: "file"))
+  var keyFile: String?
+
+  @Option(help: ArgumentHelp("The list of the keys that may enter; goes with --key-file.", valueName: "file"))
+  var allow: String?
 
   @Flag(help: "Allow addresses that other machines can reach, without encryption or keys.")
   var insecure = false
@@ -71,6 +89,10 @@ struct Serve: AsyncParsableCommand {
 
   func validate() throws {
     guard data != nil || check != nil else { throw ValidationError("--data DIR is missing: the folder of the journal") }
+    guard (keyFile == nil) == (allow == nil) else {
+      throw ValidationError("--key-file and --allow go together: the broker's own key, and the list of those that may enter")
+    }
+    guard keyFile == nil || !insecure else { throw ValidationError("--insecure means without keys: leave out --insecure or --key-file") }
     guard beatMs >= 10, beatMs <= 600_000 else { throw ValidationError("--beat-ms \(beatMs) is not in 10…600000") }
     guard deadMs / 2 >= beatMs else { throw ValidationError("--dead-ms \(deadMs) has to be at least twice --beat-ms \(beatMs)") }
     guard maxOpenTasks >= 1 else { throw ValidationError("--max-open-tasks has to be at least 1") }
@@ -89,7 +111,11 @@ struct Serve: AsyncParsableCommand {
     var logger = Logger(label: "weir-broker") { StreamLogHandler.standardError(label: $0) }
     logger.logLevel = Logger.Level(rawValue: logLevel) ?? .info
     allowManyConnections()
-    let daemon = BrokerDaemon(try brokerConfiguration(), logger: logger) { endpoints in
+    let (reloads, reload) = AsyncStream.makeStream(of: Void.self)
+    let hangUps = await UnixSignalsSequence(trapping: .sighup)
+    let forwarding = Task { for await _ in hangUps { reload.yield() } }
+    defer { forwarding.cancel() }
+    let daemon = BrokerDaemon(try brokerConfiguration(), logger: logger, reloads: reloads) { endpoints in
       print("ready clients=\(endpoints.clients) workers=\(endpoints.workers)")
       fflush(nil)
     }
@@ -110,7 +136,7 @@ struct Serve: AsyncParsableCommand {
     var weights: [String: Double] = [:]
     for text in weight {
       let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
-      guard parts.count == 2, let number = Double(parts[1]), number >= 0.001, number <= 1_000_000 else {
+      guard parts.count == 2, let number = Double(parts[1]), BrokerLimits.weightRange.contains(number) else {
         throw ValidationError("--weight '\(text)': write it like --weight alice=3, with a number from 0.001 to 1000000")
       }
       weights[parts[0]] = number
@@ -133,8 +159,10 @@ struct Serve: AsyncParsableCommand {
     limits.keptSamples = keepSamples
     limits.keptBytes = keepBytes.bytes
     limits.keptMilliseconds = keep?.milliseconds
+    var keys: BrokerConfiguration.Keys?
+    if let keyFile, let allow { keys = try BrokerConfiguration.Keys(keyFile: keyFile, accessList: allow) }
     return BrokerConfiguration(
       clients: try BindAddress(bind), workers: try bindWorkers.map { text in try BindAddress(text) }, dataDirectory: data ?? "",
-      isInsecureAllowed: insecure, limits: limits)
+      isInsecureAllowed: insecure, keys: keys, limits: limits)
   }
 }

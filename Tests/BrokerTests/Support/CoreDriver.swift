@@ -18,17 +18,21 @@ final class CoreDriver {
   private var wake: Int64?
   private var nextJob: UInt64 = 100
   private let limits: BrokerLimits
+  private let access: AccessList?
+  /// Of the messages that follow.
+  var sender = Sender()
 
-  init(_ limits: BrokerLimits = BrokerLimits()) {
+  init(_ limits: BrokerLimits = BrokerLimits(), access: AccessList? = nil) {
     self.limits = limits
-    core = BrokerCore(limits: limits, at: Instant(milliseconds: 1_000, unixMilliseconds: 1_000_000))
+    self.access = access
+    core = BrokerCore(limits: limits, access: access, at: Instant(milliseconds: 1_000, unixMilliseconds: 1_000_000))
   }
 
   var instant: Instant { Instant(milliseconds: now, unixMilliseconds: UInt64(now) + 1_000_000) }
 
   func handle(_ event: Event) {
     var messages: [Action] = []
-    for action in core.handle(event, at: instant) {
+    for action in core.handle(event, from: sender, at: instant) {
       switch action {
       case .persist(let record):
         store.apply(record)
@@ -96,7 +100,7 @@ final class CoreDriver {
 
   /// The broker is killed and started again on its records.
   func restart() {
-    core = BrokerCore(limits: limits, restoring: store.snapshot, at: instant)
+    core = BrokerCore(limits: limits, access: access, restoring: store.snapshot, at: instant)
     wake = nil
     replies = []
     commands = []
