@@ -5,7 +5,7 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
   /// What kind of failure it was. More kinds may come.
   public struct Code: Hashable, Sendable, CustomStringConvertible {
     private enum Kind: String {
-      case refused, unreachable, protocolViolation, corrupted, invalidEndpoint, invalidRequest, closed, cancelled
+      case refused, denied, badKeys, unreachable, protocolViolation, corrupted, invalidEndpoint, invalidRequest, closed, cancelled
     }
     private var kind: Kind
 
@@ -13,6 +13,10 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// The broker said no; ``ClientError/refusal`` says why.
     public static let refused = Code(.refused)
+    /// The broker does not let this client in: its key is not on the list, or one of the two works with keys and the other without.
+    public static let denied = Code(.denied)
+    /// The client's keys cannot be read or are no keys.
+    public static let badKeys = Code(.badKeys)
     /// Nobody answered within the patience.
     public static let unreachable = Code(.unreachable)
     /// Somebody answered, but not as Weir's protocol says.

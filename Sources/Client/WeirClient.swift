@@ -44,13 +44,18 @@ public actor WeirClient {
   public nonisolated let broker: String
   public nonisolated let options: Options
 
+  private let keys: ClientKeys?
   private let logger: Logger
   private let runtime: Runtime
   private let lastID = Atomic<UInt64>(0)
   private let line = Line()
+  /// How often it has dialled.
+  private var dials = 0
   private var outstanding: [UInt64: Outstanding] = [:]
   private var lastHeard: ContinuousClock.Instant?
   private var lastGarbage: (at: ContinuousClock.Instant, what: String)?
+  /// Of a handshake that was broken off.
+  private var lastBreak: (at: ContinuousClock.Instant, what: String)?
   private var isClosed = false
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { runtime.loop.asUnownedSerialExecutor() }
@@ -59,11 +64,13 @@ public actor WeirClient {
   ///
   /// - Parameters:
   ///   - broker: The broker's public endpoint, `tcp://host:port`.
+  ///   - keys: For a broker with keys.
   ///   - logger: Told of resent requests (debug) and answers that make no sense (warning). The default is silent.
   /// - Throws: ``ClientError/Code/invalidEndpoint`` if `broker` is no TCP endpoint; ``ClientError/Code/unreachable`` if this process can't
   ///   have a ZeroMQ context or thread.
   public init(
-    broker: String, options: Options = Options(), logger: Logger = Logger(label: "weir.client") { _ in SwiftLogNoOpLogHandler() }
+    broker: String, keys: ClientKeys? = nil, options: Options = Options(),
+    logger: Logger = Logger(label: "weir.client") { _ in SwiftLogNoOpLogHandler() }
   ) throws(ClientError) {
     // ZeroMQ takes some of what is none and then never connects.
     guard broker.hasPrefix("tcp://"), let colon = broker.lastIndex(of: ":"), broker[..<colon].utf8.count > 6,
@@ -72,6 +79,7 @@ public actor WeirClient {
       throw ClientError(.invalidEndpoint, "'\(broker)' is no broker address: write tcp://HOST:PORT, for example tcp://127.0.0.1:7710")
     }
     self.broker = broker
+    self.keys = keys
     self.options = options
     self.logger = logger
     self.runtime = try Runtime.shared()
@@ -228,6 +236,8 @@ public actor WeirClient {
   private static let closedError = ClientError(.closed, "the client was closed")
   /// How soon a request is offered again to a socket whose queue was full.
   private static let retryQueue = Duration.milliseconds(20)
+  /// How soon one is dialled again who does not speak ZeroMQ's protocol.
+  private static let retryStranger = Duration.seconds(1)
 
   private func ask(
     _ request: ClientRequest, patience: Duration, events: AsyncThrowingStream<JobStatus, any Error>.Continuation? = nil
@@ -309,6 +319,9 @@ public actor WeirClient {
       return ClientError(.protocolViolation, "what answers at \(broker) does not speak Weir's protocol: \(lastGarbage.what)")
     }
     let waited = request.patience.text
+    if let lastBreak, lastBreak.at >= request.started, lastHeard.map({ $0 < request.started }) ?? true {
+      return ClientError(.unreachable, "no answer from \(broker) for \(waited): \(lastBreak.what)")
+    }
     return ClientError(
       .unreachable, "no answer from \(broker) for \(waited): is a broker running there? ('weir up' starts a fleet on this machine)")
   }
@@ -325,13 +338,40 @@ public actor WeirClient {
     // Requests wait in the socket until the broker is there; `lastHeard` finds out if it never is.
     options.immediate = false
     options.sendHighWaterMark = 64
+    options.curve = keys?.identity.curve
     let socket = try Socket(runtime.context, .dealer, options)
+    // The failures of a socket may come in one go, and it is hung up at the first.
+    dials += 1
+    try runtime.loop.onHandshakeFailure(of: socket) { [weak self, dials] failure in
+      self?.assumeIsolated { if $0.line.socket != nil, $0.dials == dials { $0.noteHandshake(failure) } }
+    }
     try socket.connect(broker)
     runtime.loop.add(socket) { [weak self] in self?.assumeIsolated { $0.drain() } }
     line.socket = socket
   }
 
   private func hangUp() { line.hangUp(on: runtime.loop) }
+
+  private func noteHandshake(_ failure: HandshakeFailure) {
+    let now = ContinuousClock.now
+    let what = failure.explanation(broker: broker, keys?.identity, line: "client KEY tenant=NAME")
+    logger.debug("the handshake failed", metadata: ["broker": "\(broker)", "error": "\(what)"])
+    switch failure {
+    case .keyRefused, .mechanismMismatch:
+      hangUp()
+      for id in outstanding.keys { end(id, .failure(ClientError(.denied, what))) }
+    case .brokenOff: lastBreak = (now, what)
+    case .wrongServerKey, .violation:
+      // This socket will not dial again.
+      lastGarbage = (now, what)
+      hangUp()
+      for id in outstanding.keys {
+        outstanding[id]?.sent = nil
+        outstanding[id]?.due = now + Self.retryStranger
+      }
+      arm()
+    }
+  }
 
   private func drain() {
     while let socket = line.socket {

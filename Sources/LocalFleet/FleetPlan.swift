@@ -18,12 +18,30 @@ package struct FleetPlan: Hashable, Sendable {
     }
   }
 
+  /// Files that say who is who in a fleet with keys.
+  package struct Keys: Hashable, Sendable {
+    /// The broker's `.key_secret` file.
+    package var broker: String
+    /// Who may come: the broker's access list.
+    package var accessList: String
+    /// The `.key_secret` file that all of the fleet's workers share.
+    package var workers: String
+
+    package init(broker: String, accessList: String, workers: String) {
+      self.broker = broker
+      self.accessList = accessList
+      self.workers = workers
+    }
+  }
+
   /// The folder that holds `weir`, `weir-broker` and `weir-worker`.
   package var executables: String
   /// The broker's public endpoint; port 0 or `*` takes any free one.
   package var bind: String
   /// Lets the broker listen where other machines can reach it, without encryption.
   package var isInsecureAllowed: Bool
+  /// `nil`: the fleet works without keys.
+  package var keys: Keys?
   /// The broker's folder.
   package var data: String
   package var engine: Engine
@@ -39,8 +57,9 @@ package struct FleetPlan: Hashable, Sendable {
 
   package init(
     executables: String, bind: String, data: String, engine: Engine, workers: [StageWorkers], slots: Int? = nil, threads: Int? = nil,
-    isInsecureAllowed: Bool = false
+    isInsecureAllowed: Bool = false, keys: Keys? = nil
   ) {
+    self.keys = keys
     self.executables = executables
     self.bind = bind
     self.isInsecureAllowed = isInsecureAllowed
@@ -58,6 +77,7 @@ package struct FleetPlan: Hashable, Sendable {
     var arguments = ["--bind", endpoint, "--data", data]
     if let workers { arguments += ["--bind-workers", workers] }
     if isInsecureAllowed { arguments.append("--insecure") }
+    if let keys { arguments += ["--key-file", keys.broker, "--allow", keys.accessList] }
     arguments += brokerOptions
     return Command(name: "broker", executable: brokerExecutable, arguments: arguments)
   }
@@ -79,6 +99,7 @@ package struct FleetPlan: Hashable, Sendable {
         case .cascade(let pipeline): arguments += ["--pipeline", pipeline]
         case .synthetic(let stepMilliseconds): arguments += ["--engine", "synthetic", "--step-ms", "\(stepMilliseconds)"]
         }
+        if let keys { arguments += ["--key-file", keys.workers, "--broker-key", keys.broker] }
         if let threads { arguments += ["--threads", "\(threads)"] }
         if let slots { arguments += ["--slots", "\(slots)"] }
         return Command(name: name, executable: workerExecutable, arguments: arguments)

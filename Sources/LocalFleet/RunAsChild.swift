@@ -16,6 +16,8 @@ package func runAsChild(of parent: Int32, executable: String, arguments: [String
   guard CLinuxShims_signal_when_parent_ends(SIGTERM, parent) == 0 else {
     return "process \(parent), which should own \(executable), has ended: \(String(cString: strerror(errno)))"
   }
+  // Of a fleet's processes each has its own keys, as arguments, or none: whose this program's are is another matter.
+  for variable in ["WEIR_KEY_FILE", "WEIR_BROKER_KEY"] { unsetenv(variable) }
   var vector: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
   vector.append(nil)
   execv(executable, vector)

@@ -28,6 +28,8 @@ package struct WorkerCore: Sendable {
 
   package enum Event: Sendable {
     case start
+    /// The handshake failed for a reason that only people can change.
+    case turnedAway(reason: String)
     /// `nextWake` has come.
     case tick
     case located(port: UInt32)
@@ -171,6 +173,7 @@ package struct WorkerCore: Sendable {
     case .located(let port): located(port, now, &actions)
     case .locateFailed(let reason):
       if case .locating = link { goDown(reason, now, &actions) }
+    case .turnedAway(let reason): turnedAway(reason, now, &actions)
     case .command(let command): obey(command, now, &actions)
     case .unreadable(let reason):
       actions.append(.note(.warning, "ignored a message from the broker: \(reason)"))
@@ -198,6 +201,17 @@ package struct WorkerCore: Sendable {
     var hello = configuration.hello
     hello.running = progressOfAll
     actions += [.dial(port: port), .send(.hello(hello))]
+  }
+
+  /// It may be let in later, and comes back for that. Said at once, and then as often as that nothing answers.
+  private mutating func turnedAway(_ reason: String, _ now: Duration, _ actions: inout [Action]) {
+    switch link {
+    case .locating, .greeting:
+      if reason != lastTrouble { actions.append(.note(.warning, "turned away: \(reason); still trying")) }
+    case .live: break
+    case .idle, .down, .closed: return
+    }
+    goDown(reason, now, &actions)
   }
 
   /// Everything the broker may count on: what runs, and what is finished but not settled.
@@ -287,7 +301,7 @@ package struct WorkerCore: Sendable {
     switch command {
     case .welcome(let beat, let dead, let checkpoint, let rate):
       if !isLive { welcome(beat: beat, dead: dead, checkpoint: checkpoint, checkpointBytesPerSecond: rate, now, &actions) }
-    case .disconnect(let reason): goDown(reason, now, &actions)
+    case .disconnect(let reason): turnedAway(reason, now, &actions)
     // Nothing else means anything before the welcome.
     case _ where !isLive: break
     case .assign(let assignment): take(assignment, now, &actions)

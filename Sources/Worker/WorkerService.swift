@@ -1,7 +1,7 @@
 package import Logging
 import ServiceLifecycle
 import Wire
-import ZeroMQ
+package import ZeroMQ
 
 /// A worker: the core, joined to sockets on a loop of its own and to the compute thread.
 ///
@@ -17,9 +17,12 @@ package actor WorkerService: Service {
     package var slots: Int
     /// Give up after this long without a broker; `nil`: never.
     package var connectTimeout: Duration?
+    /// For a broker with keys.
+    package var identity: CurveIdentity?
 
     package init(
-      broker: BrokerEndpoint, name: String, host: String, pid: UInt32, slots: Int, connectTimeout: Duration? = nil
+      broker: BrokerEndpoint, name: String, host: String, pid: UInt32, slots: Int, connectTimeout: Duration? = nil,
+      identity: CurveIdentity? = nil
     ) {
       self.broker = broker
       self.name = name
@@ -27,6 +30,7 @@ package actor WorkerService: Service {
       self.pid = pid
       self.slots = slots
       self.connectTimeout = connectTimeout
+      self.identity = identity
     }
   }
 
@@ -40,6 +44,7 @@ package actor WorkerService: Service {
   package nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
   private let settings: Settings
+  private let stage: String
   private let compute: ComputeLoop
   private let events: AsyncStream<WorkerCore.Event>
   private nonisolated let eventSink: AsyncStream<WorkerCore.Event>.Continuation
@@ -51,6 +56,8 @@ package actor WorkerService: Service {
 
   private var core: WorkerCore
   private var socket: Socket?
+  /// How often it has dialled.
+  private var dials = 0
   private var end = End.publicEndpoint
   private var outbox = Outbox()
   private var timer: SocketLoop.TimerID?
@@ -77,6 +84,7 @@ package actor WorkerService: Service {
     onReady: @escaping @Sendable () -> Void
   ) {
     self.settings = settings
+    stage = info.stageName
     self.compute = compute
     self.events = events
     eventSink = sink
@@ -174,8 +182,14 @@ package actor WorkerService: Service {
     // For the goodbye and the checkpoints before it.
     if end == .workerPort { options.linger = .seconds(2) }
     options.reconnectMaximum = .seconds(2)
+    options.curve = settings.identity?.curve
     do {
       let socket = try Socket(context, .dealer, options)
+      // The failures of a socket may come in one go, and it is hung up at the first.
+      dials += 1
+      try loop.onHandshakeFailure(of: socket) { [unowned self, dials] failure in
+        if self.socket != nil, self.dials == dials { turnedAway(failure) }
+      }
       try socket.connect(endpoint)
       loop.add(socket) { [unowned self] in receive() }
       self.socket = socket
@@ -183,6 +197,14 @@ package actor WorkerService: Service {
     } catch {
       finish(.failure(error))
     }
+  }
+
+  private func turnedAway(_ failure: HandshakeFailure) {
+    // A broker that is just going away breaks off too, and is dialled again.
+    if failure == .brokenOff, settings.identity == nil { return }
+    handle(
+      .turnedAway(
+        reason: failure.explanation(broker: settings.broker.description, settings.identity, line: "worker KEY stages=\(stage)")))
   }
 
   private func hangUp() {

@@ -39,7 +39,7 @@ package enum ConnectionEvent: Hashable, Sendable {
 package enum HandshakeFailure: Hashable, Sendable {
   /// The server's `Authenticator` does not let this key in. Both ends learn it.
   case keyRefused
-  /// One end has keys and the other has none. Both ends learn it.
+  /// One end has keys and the other has none. The end that finds out first hangs up, so that for the other the connection may be broken off.
   case mechanismMismatch
   /// A client that takes the server for the holder of another key. Only the server learns it; it breaks off.
   case wrongServerKey

@@ -21,22 +21,22 @@ package struct CurveIdentity: Hashable, Sendable {
     }
   }
 
-  /// What a command line asks for, or the environment where that does not say: `WEIR_KEY` and `WEIR_BROKER_KEY`.
+  /// What a command line asks for, or the environment where that does not say: `WEIR_KEY_FILE` and `WEIR_BROKER_KEY`.
   ///
   /// - Returns: `nil` if neither does.
   package static func chosen(
-    key: String?, brokerKey: String?, environment: [String: String]
+    keyFile: String?, brokerKey: String?, environment: [String: String]
   ) throws(CurveCertificate.Failure) -> CurveIdentity? {
     func text(_ option: String?, _ variable: String) -> String? { option ?? environment[variable].flatMap { $0.isEmpty ? nil : $0 } }
-    switch (text(key, "WEIR_KEY"), text(brokerKey, "WEIR_BROKER_KEY")) {
+    switch (text(keyFile, "WEIR_KEY_FILE"), text(brokerKey, "WEIR_BROKER_KEY")) {
     case (nil, nil): return nil
-    case (let key?, let brokerKey?): return try CurveIdentity(keyFile: key, server: brokerKey)
+    case (let keyFile?, let brokerKey?): return try CurveIdentity(keyFile: keyFile, server: brokerKey)
     case (_?, nil):
       throw CurveCertificate.Failure(
-        description: "--key goes with --broker-key (or WEIR_BROKER_KEY): the broker's public key, which its operator gives you")
+        description: "--key-file goes with --broker-key (or WEIR_BROKER_KEY): the broker's public key, which its operator gives you")
     case (nil, _?):
       throw CurveCertificate.Failure(
-        description: "--broker-key goes with --key (or WEIR_KEY): this program's own .key_secret file, which 'weir keygen' makes")
+        description: "--broker-key goes with --key-file (or WEIR_KEY_FILE): this program's own .key_secret file, which 'weir keygen' makes")
     }
   }
 
@@ -57,10 +57,10 @@ extension HandshakeFailure {
     case .mechanismMismatch:
       return identity == nil
         ? """
-        the broker at \(broker) asks for keys: give --key with the file that 'weir keygen' made, and --broker-key with the broker's public \
+        the broker at \(broker) asks for keys: give --key-file with the file that 'weir keygen' made, and --broker-key with the broker's public \
         key
         """
-        : "the broker at \(broker) works without keys: leave out --key and --broker-key (and WEIR_KEY and WEIR_BROKER_KEY)"
+        : "the broker at \(broker) works without keys: leave out --key-file and --broker-key (and WEIR_KEY_FILE and WEIR_BROKER_KEY)"
     case .brokenOff, .wrongServerKey:
       return identity == nil
         ? "what listens at \(broker) hangs up on ZeroMQ's greeting"

@@ -7,6 +7,7 @@ import ServiceLifecycle
 import Tensors
 import UnixSignals
 import Worker
+import ZeroMQ
 
 @main
 struct WeirWorker: AsyncParsableCommand {
@@ -16,7 +17,7 @@ struct WeirWorker: AsyncParsableCommand {
     discussion: """
       Finds the broker's worker port through its public endpoint, prints a line beginning with "ready" on standard output once it is welcomed, \
       and works until it is told to leave. SIGTERM and SIGINT hand running tasks back with their checkpoints. While the broker is away it goes on \
-      with what it has and comes back by itself.
+      with what it has and comes back by itself, and also if the broker does not let its key in, for that may change.
 
       Exit status: 0 left in good order, 1 the pipeline or its stage cannot be used, 2 wrong arguments, 4 no broker within --connect-timeout.
       """)
@@ -28,6 +29,16 @@ struct WeirWorker: AsyncParsableCommand {
 
   @Option(help: ArgumentHelp("The broker's public endpoint; default: $WEIR_BROKER or tcp://127.0.0.1:7710.", valueName: "endpoint"))
   var broker: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "For a broker with keys: this worker's own, the .key_secret file that 'weir keygen' made; default: $WEIR_KEY_FILE.",
+      valueName: "file"))
+  var keyFile: String?
+
+  @Option(
+    help: ArgumentHelp("The broker's public key, or the .key file that holds it; default: $WEIR_BROKER_KEY.", valueName: "key"))
+  var brokerKey: String?
 
   @Option(help: ArgumentHelp("The pipeline: a folder with cascade.json and its weights.", valueName: "folder"))
   var pipeline: String?
@@ -94,10 +105,17 @@ struct WeirWorker: AsyncParsableCommand {
       handler.logLevel = level
       return handler
     }
+    let identity: CurveIdentity?
+    do {
+      identity = try CurveIdentity.chosen(
+        keyFile: keyFile, brokerKey: brokerKey, environment: ProcessInfo.processInfo.environment)
+    } catch {
+      fail(error.description, status: 2)
+    }
     let pid = ProcessInfo.processInfo.processIdentifier
     let settings = WorkerService.Settings(
       broker: endpoint, name: name ?? "\(stage)-\(pid)", host: hostName(), pid: UInt32(clamping: pid), slots: slots,
-      connectTimeout: connectTimeout.map { .seconds($0) })
+      connectTimeout: connectTimeout.map { .seconds($0) }, identity: identity)
     do {
       let service = try await WorkerService.make(
         settings: settings, logger: Logger(label: "weir-worker"), makeEngine: engineMaker(), onReady: announce)

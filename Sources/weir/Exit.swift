@@ -31,9 +31,9 @@ enum Exit {
 
   private static func status(_ code: ClientError.Code) -> Int32 {
     switch code {
-    case .refused: refused
+    case .refused, .denied: refused
     case .unreachable: unreachable
-    case .invalidEndpoint, .invalidRequest: usage
+    case .invalidEndpoint, .invalidRequest, .badKeys: usage
     default: failed
     }
   }

@@ -24,6 +24,15 @@ struct Up: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The broker's endpoint; default: $WEIR_BROKER or tcp://127.0.0.1:7710.", valueName: "endpoint"))
   var bind: String?
 
+  @Option(help: ArgumentHelp("The broker's own key, for a fleet with keys: see 'weir-broker --help'.", valueName: "file"))
+  var keyFile: String?
+
+  @Option(help: ArgumentHelp("The list of the keys that may enter; goes with --key-file.", valueName: "file"))
+  var allow: String?
+
+  @Option(help: ArgumentHelp("The key of these workers, which has to be on the list; goes with --key-file.", valueName: "file"))
+  var workerKeyFile: String?
+
   @Flag(help: "Let the broker listen where other machines can reach it, without encryption or keys.")
   var insecure = false
 
@@ -50,6 +59,10 @@ struct Up: AsyncParsableCommand {
         pipeline == nil
           ? "--pipeline is missing: name the folder that holds cascade.json (or use --engine synthetic)."
           : "--engine synthetic has a pipeline of its own: leave out --pipeline.")
+    }
+    let keys = [keyFile, allow, workerKeyFile].compactMap { $0 }
+    guard keys.isEmpty || keys.count == 3 else {
+      throw ValidationError("--key-file, --allow and --worker-key-file go together: a fleet works with keys or without.")
     }
     guard (1...1024).contains(threads ?? 1) else { throw ValidationError("--threads \(threads ?? 1): give 1 to 1024.") }
     guard (1...256).contains(slots ?? 1) else { throw ValidationError("--slots \(slots ?? 1): give 1 to 256.") }
@@ -100,13 +113,17 @@ struct Up: AsyncParsableCommand {
       stages = Self.syntheticStages
       engine = .synthetic(stepMilliseconds: stepMs)
     }
+    var keys: FleetPlan.Keys?
+    if let keyFile, let allow, let workerKeyFile {
+      keys = FleetPlan.Keys(broker: keyFile, accessList: allow, workers: workerKeyFile)
+    }
     let counts = try WorkerList.parse(workers, stages: stages)
     let environment = ProcessInfo.processInfo.environment
     let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     return FleetPlan(
       executables: URL(fileURLWithPath: program).deletingLastPathComponent().path,
       bind: bind ?? environment["WEIR_BROKER"] ?? BrokerOptions.defaultBroker, data: data ?? Self.defaultData(environment), engine: engine,
-      workers: counts, slots: slots, threads: threads, isInsecureAllowed: insecure)
+      workers: counts, slots: slots, threads: threads, isInsecureAllowed: insecure, keys: keys)
   }
 
   private static func defaultData(_ environment: [String: String]) -> String {

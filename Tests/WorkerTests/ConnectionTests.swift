@@ -159,7 +159,26 @@ import Worker
     var harness = CoreHarness()
     _ = harness.handle(.start)
     _ = harness.handle(.located(port: 7711))
-    #expect(harness.command(.disconnect(reason: "another pipeline of that name")) == [.hangUp])
+    let away = harness.command(.disconnect(reason: "another pipeline of that name"))
+    #expect(away.deeds == [.hangUp] && away.notes == ["turned away: another pipeline of that name; still trying"])
     #expect(harness.pass(.seconds(6)).notes.contains { $0.contains("still trying") })
+  }
+
+  /// Said at once, but not with each attempt; and it comes in as soon as it is let in.
+  @Test func comesBackThoughItIsTurnedAway() {
+    var harness = CoreHarness()
+    _ = harness.handle(.start)
+    for attempt in 0..<3 {
+      let away = harness.handle(.turnedAway(reason: "unknown key"))
+      #expect(away.deeds == [.hangUp] && away.notes == (attempt == 0 ? ["turned away: unknown key; still trying"] : []))
+      #expect(harness.handle(.turnedAway(reason: "unknown key")).isEmpty)
+      while !harness.wake().contains(.locate) {}
+    }
+    _ = harness.handle(.located(port: 7711))
+    #expect(harness.handle(.turnedAway(reason: "not for this stage")).notes.count == 1)
+    while !harness.wake().contains(.locate) {}
+    _ = harness.handle(.located(port: 7711))
+    #expect(harness.command(.welcome(beatMilliseconds: 1000, deadMilliseconds: 3000, checkpointMilliseconds: 0)).contains(.ready))
+    #expect(harness.handle(.turnedAway(reason: "taken off the list")).notes.contains { $0.contains("taken off the list") })
   }
 }

@@ -34,7 +34,9 @@ import Testing
       let router = try await TestPeer(loop, context, .router, options(serverCurve), bind: "tcp://127.0.0.1:*", peerFailures: peerFailures)
       let endpoint = try await router.endpoint
       let dealer = try await TestPeer(loop, context, .dealer, options(curve), connect: endpoint, failures: failures)
-      heard.0 = await own.first { _ in true }
+      // The end that finds out first hangs up on the other, so it may take the two a few attempts until both have heard.
+      let isSymmetric = (curve == nil) != (serverCurve == nil)
+      heard.0 = await own.first { !isSymmetric || $0 != .brokenOff }
       if serverHears { heard.1 = await ofPeers.first { _ in true } }
       // The monitored sockets close in the midst of events.
       await dealer.close()
@@ -53,7 +55,7 @@ import Testing
 
   @Test func noKey() async throws {
     let heard = try await failures(nil, at: keyed)
-    #expect(heard.dealer == .mechanismMismatch && heard.router?.failure == .mechanismMismatch)
+    #expect(heard.dealer == .mechanismMismatch && [.mechanismMismatch, .brokenOff].contains(heard.router?.failure))
     // It may be gone by the time it is looked at, but it's never another's.
     #expect([nil, "127.0.0.1"].contains(heard.router?.address))
   }
@@ -66,7 +68,7 @@ import Testing
 
   @Test func keysForAServerThatHasNone() async throws {
     let heard = try await failures(.client(friend, server: server.publicKey), at: nil)
-    #expect(heard.dealer == .mechanismMismatch && heard.router?.failure == .mechanismMismatch)
+    #expect(heard.dealer == .mechanismMismatch && [.mechanismMismatch, .brokenOff].contains(heard.router?.failure))
   }
 
   /// A peer that is still there when the server hears of it is told by its address.
@@ -111,17 +113,18 @@ import Testing
     let mine = try CurveCertificate.write(friend, to: folder + "/mine")
     let theirs = try CurveCertificate.write(server, to: folder + "/broker")
     let identity = CurveIdentity(friend, server: server.publicKey)
-    #expect(try CurveIdentity.chosen(key: nil, brokerKey: nil, environment: ["WEIR_KEY": ""]) == nil)
-    #expect(try CurveIdentity.chosen(key: mine.secretPath, brokerKey: server.publicKey.text, environment: [:]) == identity)
-    #expect(try CurveIdentity.chosen(key: mine.secretPath, brokerKey: theirs.publicPath, environment: ["WEIR_KEY": "/none"]) == identity)
-    let environment = ["WEIR_KEY": mine.secretPath, "WEIR_BROKER_KEY": theirs.secretPath]
-    #expect(try CurveIdentity.chosen(key: nil, brokerKey: nil, environment: environment) == identity)
+    #expect(try CurveIdentity.chosen(keyFile: nil, brokerKey: nil, environment: ["WEIR_KEY_FILE": ""]) == nil)
+    #expect(try CurveIdentity.chosen(keyFile: mine.secretPath, brokerKey: server.publicKey.text, environment: [:]) == identity)
+    #expect(
+      try CurveIdentity.chosen(keyFile: mine.secretPath, brokerKey: theirs.publicPath, environment: ["WEIR_KEY_FILE": "/none"]) == identity)
+    let environment = ["WEIR_KEY_FILE": mine.secretPath, "WEIR_BROKER_KEY": theirs.secretPath]
+    #expect(try CurveIdentity.chosen(keyFile: nil, brokerKey: nil, environment: environment) == identity)
     for (key, brokerKey, word) in [
       (mine.secretPath, nil, "--broker-key"), (nil, theirs.publicPath, "keygen"), (mine.publicPath, theirs.publicPath, "secret-key"),
       (mine.secretPath, "no key", "cannot be read"), (folder + "/none", theirs.publicPath, "cannot be read"),
     ] as [(String?, String?, String)] {
       do throws(CurveCertificate.Failure) {
-        _ = try CurveIdentity.chosen(key: key, brokerKey: brokerKey, environment: [:])
+        _ = try CurveIdentity.chosen(keyFile: key, brokerKey: brokerKey, environment: [:])
         Issue.record("\(key ?? "-") with \(brokerKey ?? "-") was taken")
       } catch {
         #expect(error.description.contains(word), "\(error)")
