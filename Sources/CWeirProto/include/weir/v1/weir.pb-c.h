@@ -412,13 +412,16 @@ struct  Weir__V1__Submit
    */
   protobuf_c_boolean truncated;
   /*
-   * idempotency key: the same key is the same job; empty: none. With other contents it is refused
+   * idempotency key: a tenant's same key is the same job; empty: none. With other contents it is refused
    */
   char *key;
   /*
-   * who asks: tenants share the fleet by their weights; empty: "default"
+   * who asks: tenants share the fleet by their weights; empty: "default", or the tenant of the client's CURVE
    */
   char *tenant;
+  /*
+   * key, if the broker works with keys; it then refuses any other
+   */
   /*
    * work of a higher class goes first, whoever asks
    */
