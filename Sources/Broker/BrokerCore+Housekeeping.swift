@@ -33,6 +33,10 @@ extension BrokerCore {
       guard let lease = leases[task] else { continue }
       let ref = TaskRef(task, attempt: lease.attempt)
       log(.warning, "\(ref) took no step for \(patience) ms; it is queued again")
+      if lease.isTrial {
+        takeBack(task)
+        continue
+      }
       // It isn't revoked: what becomes of it tells when its worker takes steps again.
       if let peer = lease.worker, let step = jobs[task.job]?.samples[Int(task.sample)].step {
         workers.update(peer) { $0.stalled[ref] = step }

@@ -47,7 +47,7 @@ extension BrokerCore {
       let lease = Lease(
         attempt: ref.attempt, holder: .worker(worker.peer), bytes: bytes, resumeStep: 0, lastProgress: now, startedUnix: unixNow,
         workerName: worker.hello.name, numerics: worker.hello.numerics)
-      lease.isTrial = true
+      lease.trialStep = 0
       leases[task] = lease
       workers.update(worker) {
         $0.leases.insert(task)

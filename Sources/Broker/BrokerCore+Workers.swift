@@ -216,8 +216,11 @@ extension BrokerCore {
   private mutating func note(_ progress: TaskProgress, of worker: Worker) -> Bool {
     let task = progress.task.task
     guard let lease = heldLease(progress.task, by: worker) else { return false }
-    if lease.isTrial {
-      leases[task]?.lastProgress = now
+    if let step = lease.trialStep {
+      if progress.step > step {
+        lease.trialStep = progress.step
+        lease.lastProgress = now
+      }
       return true
     }
     let index = Int(task.sample)

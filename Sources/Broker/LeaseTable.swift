@@ -24,8 +24,8 @@ final class Lease {
   var stepMilliseconds: Double?
   /// It went on after its worker, or the broker, had been away.
   let isAdopted: Bool
-  /// It repeats a stage that its sample has passed, to find out who computes wrongly.
-  var isTrial = false
+  /// How far it is with a stage that its sample has passed, and that it repeats to find out who computes wrongly.
+  var trialStep: UInt32?
 
   init(
     attempt: UInt32, holder: Holder, bytes: UInt64, resumeStep: UInt32, lastProgress: Int64, startedUnix: UInt64,
@@ -42,6 +42,8 @@ final class Lease {
     self.firstStep = firstStep
     self.isAdopted = isAdopted
   }
+
+  var isTrial: Bool { trialStep != nil }
 
   var worker: PeerID? {
     if case .worker(let peer) = holder { peer } else { nil }

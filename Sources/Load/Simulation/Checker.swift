@@ -53,6 +53,8 @@ struct Checker {
   var books = JournalModel()
   var terms: Terms
   var quarantined: Set<Process> = []
+  /// Tasks taken from a worker that took no step: it isn't told, and may come back with them.
+  private var stalled: [Process: Set<TaskRef>] = [:]
 
   private struct TensorClaim: Hashable {
     var task: TaskID
@@ -83,6 +85,7 @@ struct Checker {
   mutating func brokerDied() {
     peers = [:]
     watchers = [:]
+    stalled = [:]
   }
 
   /// A new broker knows what its disk has.
@@ -156,16 +159,17 @@ struct Checker {
 
   private mutating func welcome(_ hello: WorkerHello, at peer: PeerID, _ actions: [Action], _ now: Int64) {
     var isRefused = false
-    var revoked: Set<TaskRef> = []
+    var isOver: Set<TaskRef> = stalled[Process(name: hello.name, boot: hello.boot)] ?? []
+    for case .persist(.leased(let ref)) in actions { isOver.remove(ref) }
     for case .command(peer, let command) in actions {
       if case .disconnect = command { isRefused = true }
-      if case .revoke(let ref) = command { revoked.insert(ref) }
+      if case .revoke(let ref) = command { isOver.insert(ref) }
     }
     // The process' older connections are as good as gone.
     for (other, known) in peers where known.hello.name == hello.name && known.hello.boot == hello.boot { peers[other]?.isGone = true }
     peers[peer] = isRefused ? nil : Peer(hello: hello, lastHeard: now)
     guard !isRefused else { return }
-    for progress in hello.running where !revoked.contains(progress.task) {
+    for progress in hello.running where !isOver.contains(progress.task) {
       let task = progress.task.task
       if let lease = leases[task] {
         let other = lease.peer.flatMap { peers[$0] }
@@ -186,6 +190,9 @@ struct Checker {
     switch record {
     case .released(let task, _):
       expect(isJustified(task, event, actions, now), .eviction, "\(task) is taken away because of \(event)")
+      if case .tick = event, let lease = leases[task], let process = lease.peer.flatMap({ peers[$0]?.process }) {
+        stalled[process, default: []].insert(TaskRef(task, attempt: lease.attempt))
+      }
       leases[task] = nil
     case .checkpoint(let task, _, _):
       guard case .worker(let peer, .checkpoint(let ref, _)) = event, let lease = leases[task] else {
