@@ -9,13 +9,16 @@ package struct FleetPlan: Hashable, Sendable {
 
   /// How many workers a stage has.
   package struct StageWorkers: Hashable, Sendable {
-    package var stage: String
+    /// Of several, each of these workers serves all.
+    package var stages: [String]
     package var count: Int
 
-    package init(stage: String, count: Int) {
-      self.stage = stage
+    package init(stages: [String], count: Int) {
+      self.stages = stages
       self.count = count
     }
+
+    var name: String { stages.joined(separator: "+") }
   }
 
   /// Files that say who is who in a fleet with keys.
@@ -93,8 +96,8 @@ package struct FleetPlan: Hashable, Sendable {
   func workerCommands(broker: String) -> [Command] {
     workers.flatMap { workers in
       (0..<workers.count).map { index in
-        let name = "\(workers.stage)-\(index + 1)"
-        var arguments = ["--stage", workers.stage, "--broker", broker, "--name", name]
+        let name = "\(workers.name)-\(index + 1)"
+        var arguments = ["--stage", workers.stages.joined(separator: ","), "--broker", broker, "--name", name]
         switch engine {
         case .cascade(let pipeline): arguments += ["--pipeline", pipeline]
         case .synthetic(let stepMilliseconds): arguments += ["--engine", "synthetic", "--step-ms", "\(stepMilliseconds)"]

@@ -33,6 +33,9 @@ package struct Batch {
   /// Nothing to compute until a command comes.
   package var isIdle: Bool { waiting.isEmpty && running.isEmpty }
 
+  /// Tasks by slots.
+  var load: Double { Double(waiting.count + running.count) / Double(slots) }
+
   package mutating func obey(_ command: ComputeCommand) {
     switch command {
     case .start(let assignment):

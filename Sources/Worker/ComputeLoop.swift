@@ -23,27 +23,30 @@ package enum ComputeEvent: Sendable, Hashable {
   case drained
 }
 
-/// The thread that owns the engine and steps a batch of tasks of different jobs at different steps.
+/// The thread that owns a worker's engines and steps their batches: tasks of different jobs at different steps, each stage in a batch of its own.
 ///
-/// Commands take effect between two steps. Nothing else runs on it, so the engine needs no locks.
+/// Commands take effect between two steps. Nothing else runs on it, so engines need no locks.
 package final class ComputeLoop: Sendable {
+  package typealias EngineMaker = @Sendable () throws -> any Engine
+
   private let inbox = Inbox()
 
   package init() {}
 
-  /// Starts the thread, makes the engine on it and returns what the engine computes.
+  /// Starts the thread, makes the engines on it and returns what they compute.
   ///
   /// - Parameters:
-  ///   - slots: how many tasks are stepped together; more wait their turn.
-  ///   - makeEngine: runs on the compute thread; what it throws is thrown here.
-  ///   - report: called on the compute thread, must not block.
+  ///   - slots: how many tasks of a stage are stepped together; more wait their turn.
+  ///   - makeEngines: one for each stage; they run on the compute thread, and what one throws is thrown here.
+  ///   - report: called on the compute thread with the stage's index in `makeEngines`, must not block.
   package func start(
-    slots: Int, makeEngine: @escaping @Sendable () throws -> any Engine, report: @escaping @Sendable (ComputeEvent) -> Void
-  ) async throws -> EngineInfo {
+    slots: Int, makeEngines: [EngineMaker], report: @escaping @Sendable (_ stage: Int, ComputeEvent) -> Void
+  ) async throws -> [EngineInfo] {
+    inbox.open(stages: makeEngines.count)
     let inbox = inbox
     return try await withCheckedThrowingContinuation { continuation in
       let thread = Thread {
-        Self.run(inbox, slots, makeEngine, report, started: continuation)
+        Self.run(inbox, slots, makeEngines, report, started: continuation)
         inbox.end()
       }
       thread.name = "weir-compute"
@@ -53,32 +56,37 @@ package final class ComputeLoop: Sendable {
     }
   }
 
-  /// The thread's life. The engine's ends with it.
+  /// The thread's life. The engines' ends with it.
   private static func run(
-    _ inbox: Inbox, _ slots: Int, _ makeEngine: () throws -> any Engine, _ report: @escaping (ComputeEvent) -> Void,
-    started: CheckedContinuation<EngineInfo, any Error>
+    _ inbox: Inbox, _ slots: Int, _ makeEngines: [EngineMaker], _ report: @escaping (Int, ComputeEvent) -> Void,
+    started: CheckedContinuation<[EngineInfo], any Error>
   ) {
-    let engine: any Engine
+    let engines: [any Engine]
     do {
-      engine = try makeEngine()
+      engines = try makeEngines.map { try $0() }
     } catch {
       return started.resume(throwing: error)
     }
-    started.resume(returning: engine.info)
-    var batch = Batch(engine: engine, slots: slots, report: report)
-    while let commands = inbox.take(wait: batch.isIdle) {
-      for command in commands { batch.obey(command) }
-      batch.step()
+    started.resume(returning: engines.map(\.info))
+    var batches = engines.enumerated().map { index, engine in Batch(engine: engine, slots: slots) { report(index, $0) } }
+    var turns = StageTurns(stages: batches.count)
+    while let commands = inbox.take(wait: batches.allSatisfy(\.isIdle)) {
+      for (stage, command) in commands { batches[stage].obey(command) }
+      if let next = turns.next(batches.map(\.load)) { batches[next].step() }
     }
   }
 
-  package func post(_ command: ComputeCommand) { inbox.post(command) }
+  /// - Parameter stage: its index among the engines.
+  package func post(_ command: ComputeCommand, to stage: Int = 0) { inbox.post(command, to: stage) }
 
-  /// Ends the thread at the next step boundary.
-  package func stop() { inbox.close() }
+  /// A stage has no more use for the thread. When none has, it ends at the next step boundary.
+  ///
+  /// - Returns: whether this was the last.
+  @discardableResult
+  package func leave() -> Bool { inbox.leave() }
 
-  /// Waits for the end of a thread that was started and stopped. A process that exits in the middle of a step would pull the numerics library
-  /// from under it.
+  /// Waits for the end of a thread that was started and that all have left. A process that exits in the middle of a step would pull the
+  /// numerics library from under it.
   package func join() async {
     await withCheckedContinuation { continuation in inbox.whenEnded { continuation.resume() } }
   }
@@ -87,23 +95,32 @@ package final class ComputeLoop: Sendable {
 /// Commands on their way to the compute thread.
 private final class Inbox: @unchecked Sendable {
   private let condition = NSCondition()
-  private var commands: [ComputeCommand] = []
-  private var isClosed = false
+  private var commands: [(stage: Int, command: ComputeCommand)] = []
+  /// Stages that still use the thread.
+  private var users = 0
   private var isEnded = false
   private var endHandlers: [() -> Void] = []
 
-  func post(_ command: ComputeCommand) {
+  func open(stages: Int) {
     condition.lock()
     defer { condition.unlock() }
-    commands.append(command)
+    users = stages
+  }
+
+  func post(_ command: ComputeCommand, to stage: Int) {
+    condition.lock()
+    defer { condition.unlock() }
+    commands.append((stage, command))
     condition.signal()
   }
 
-  func close() {
+  /// Whether that was the last.
+  func leave() -> Bool {
     condition.lock()
     defer { condition.unlock() }
-    isClosed = true
+    users -= 1
     condition.signal()
+    return users == 0
   }
 
   func end() {
@@ -123,12 +140,12 @@ private final class Inbox: @unchecked Sendable {
     if isEnded { handler() }
   }
 
-  /// What has come in, waiting for something if asked to; `nil` once closed.
-  func take(wait: Bool) -> [ComputeCommand]? {
+  /// What has come in, waiting for something if asked to; `nil` once nobody uses the thread.
+  func take(wait: Bool) -> [(stage: Int, command: ComputeCommand)]? {
     condition.lock()
     defer { condition.unlock() }
-    while wait, commands.isEmpty, !isClosed { condition.wait() }
-    guard !isClosed else { return nil }
+    while wait, commands.isEmpty, users > 0 { condition.wait() }
+    guard users > 0 else { return nil }
     defer { commands = [] }
     return commands
   }

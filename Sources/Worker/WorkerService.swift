@@ -3,7 +3,7 @@ import ServiceLifecycle
 import Wire
 package import ZeroMQ
 
-/// A worker: the core, joined to sockets on a loop of its own and to the compute thread.
+/// A worker of one stage: the core, joined to sockets on a loop of its own and to the compute thread, which it may share with other stages.
 ///
 /// The loop's thread only moves messages and beats, so a long step never makes the broker think the worker dead.
 package actor WorkerService: Service {
@@ -46,6 +46,8 @@ package actor WorkerService: Service {
   private let settings: Settings
   private let stage: String
   private let compute: ComputeLoop
+  /// The stage's index on it.
+  private let seat: Int
   private let events: AsyncStream<WorkerCore.Event>
   private nonisolated let eventSink: AsyncStream<WorkerCore.Event>.Continuation
   private let logger: Logger
@@ -67,25 +69,41 @@ package actor WorkerService: Service {
   ///   - makeEngine: runs on the compute thread; what it throws is thrown here.
   ///   - onReady: called once, when the broker first welcomes this worker.
   package static func make(
-    settings: Settings, logger: Logger, makeEngine: @escaping @Sendable () throws -> any Engine,
-    onReady: @escaping @Sendable (EngineInfo) -> Void
+    settings: Settings, logger: Logger, makeEngine: @escaping ComputeLoop.EngineMaker, onReady: @escaping @Sendable (EngineInfo) -> Void
   ) async throws -> WorkerService {
-    let (events, sink) = AsyncStream.makeStream(of: WorkerCore.Event.self)
+    try await make(settings: settings, logger: logger, makeEngines: [makeEngine], onReady: onReady)[0]
+  }
+
+  /// Workers of several stages that share a compute thread: it works where most is to be done.
+  ///
+  /// - Parameters:
+  ///   - makeEngines: one for each stage.
+  ///   - onReady: called once for each.
+  package static func make(
+    settings: Settings, logger: Logger, makeEngines: [ComputeLoop.EngineMaker], onReady: @escaping @Sendable (EngineInfo) -> Void
+  ) async throws -> [WorkerService] {
+    let streams = makeEngines.map { _ in AsyncStream.makeStream(of: WorkerCore.Event.self) }
+    let sinks = streams.map(\.continuation)
     let compute = ComputeLoop()
-    let info = try await compute.start(slots: settings.slots, makeEngine: makeEngine) { sink.yield(.compute($0)) }
-    return WorkerService(
-      settings: settings, info: info, compute: compute, events: events, sink: sink, loop: try SocketLoop(name: "weir-io"),
-      context: try Context(), logger: logger, onReady: { onReady(info) })
+    let infos = try await compute.start(slots: settings.slots, makeEngines: makeEngines) { sinks[$0].yield(.compute($1)) }
+    return try infos.enumerated().map { seat, info in
+      var logger = logger
+      if infos.count > 1 { logger[metadataKey: "stage"] = "\(info.stageName)" }
+      return WorkerService(
+        settings: settings, info: info, compute: compute, seat: seat, events: streams[seat].stream, sink: sinks[seat],
+        loop: try SocketLoop(name: "weir-io"), context: try Context(), logger: logger, onReady: { onReady(info) })
+    }
   }
 
   private init(
-    settings: Settings, info: EngineInfo, compute: ComputeLoop, events: AsyncStream<WorkerCore.Event>,
+    settings: Settings, info: EngineInfo, compute: ComputeLoop, seat: Int, events: AsyncStream<WorkerCore.Event>,
     sink: AsyncStream<WorkerCore.Event>.Continuation, loop: SocketLoop, context: Context, logger: Logger,
     onReady: @escaping @Sendable () -> Void
   ) {
     self.settings = settings
     stage = info.stageName
     self.compute = compute
+    self.seat = seat
     self.events = events
     eventSink = sink
     self.loop = loop
@@ -108,8 +126,7 @@ package actor WorkerService: Service {
     } onGracefulShutdown: {
       self.eventSink.yield(.drain)
     }
-    compute.stop()
-    await compute.join()
+    if compute.leave() { await compute.join() }
     // The loop cannot wait for its own end.
     await Self.release(loop, context)
     switch try departure.get() {
@@ -158,7 +175,7 @@ package actor WorkerService: Service {
     case .send(let message):
       outbox.add(message)
       flush()
-    case .compute(let command): compute.post(command)
+    case .compute(let command): compute.post(command, to: seat)
     case .ready: onReady()
     case .note(.info, let text): logger.info("\(text)")
     case .note(.warning, let text): logger.warning("\(text)")

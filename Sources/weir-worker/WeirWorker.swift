@@ -4,6 +4,7 @@ import Logging
 import NetworkEngine
 import Programs
 import ServiceLifecycle
+import Synchronization
 import Tensors
 import UnixSignals
 import Worker
@@ -13,7 +14,7 @@ import ZeroMQ
 struct WeirWorker: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "weir-worker",
-    abstract: "Computes one stage of a pipeline for a weir-broker.",
+    abstract: "Computes stages of a pipeline for a weir-broker.",
     discussion: """
       Finds the broker's worker port through its public endpoint, prints a line beginning with "ready" on standard output once it is welcomed, \
       and works until it is told to leave. SIGTERM and SIGINT hand running tasks back with their checkpoints. While the broker is away it goes on \
@@ -24,8 +25,13 @@ struct WeirWorker: AsyncParsableCommand {
 
   enum EngineKind: String, ExpressibleByArgument, CaseIterable { case cascade, synthetic }
 
-  @Option(help: ArgumentHelp("The stage to compute, by its name in the pipeline.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp(
+      "The stage to compute, by its name in the pipeline; with several, NAME,NAME,…, it works on the one that has most to do.",
+      valueName: "name"))
   var stage: String
+
+  private var stages: [String] { stage.split(separator: ",", omittingEmptySubsequences: false).map(String.init) }
 
   @Option(help: ArgumentHelp("The broker's public endpoint; default: $WEIR_BROKER or tcp://127.0.0.1:7710.", valueName: "endpoint"))
   var broker: String?
@@ -49,7 +55,7 @@ struct WeirWorker: AsyncParsableCommand {
   @Option(help: ArgumentHelp("How long a step takes in the synthetic engine.", valueName: "ms"))
   var stepMs = 5.0
 
-  @Option(help: ArgumentHelp("Tasks computed together, 1 to 256.", valueName: "count"))
+  @Option(help: ArgumentHelp("Tasks of a stage computed together, 1 to 256.", valueName: "count"))
   var slots = 4
 
   @Option(help: ArgumentHelp("cpu, or cuda:0 and so on.", valueName: "device"))
@@ -71,6 +77,9 @@ struct WeirWorker: AsyncParsableCommand {
   var logLevel = Logger.Level.info.rawValue
 
   mutating func validate() throws {
+    guard stages.allSatisfy({ !$0.isEmpty }), Set(stages).count == stages.count else {
+      throw ValidationError("--stage \(stage): write names with commas between them, each once, such as base32,sr64.")
+    }
     guard (1...256).contains(slots) else { throw ValidationError("--slots \(slots): give 1 to 256.") }
     guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024.") }
     guard (0...86_400).contains(connectTimeout ?? 0) else {
@@ -116,12 +125,13 @@ struct WeirWorker: AsyncParsableCommand {
     let settings = WorkerService.Settings(
       broker: endpoint, name: name ?? "\(stage)-\(pid)", host: hostName(), pid: UInt32(clamping: pid), slots: slots,
       connectTimeout: connectTimeout.map { .seconds($0) }, identity: identity)
+    let announcer = Announcer(stages: stages)
     do {
-      let service = try await WorkerService.make(
-        settings: settings, logger: Logger(label: "weir-worker"), makeEngine: engineMaker(), onReady: announce)
+      let services = try await WorkerService.make(
+        settings: settings, logger: Logger(label: "weir-worker"), makeEngines: stages.map(engineMaker), onReady: announcer.ready)
       let group = ServiceGroup(
         configuration: .init(
-          services: [.init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)],
+          services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
           gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger(label: "weir-worker") { _ in SwiftLogNoOpLogHandler() }))
       try await group.run()
     } catch let error as WorkerError {
@@ -131,8 +141,8 @@ struct WeirWorker: AsyncParsableCommand {
     }
   }
 
-  private func engineMaker() -> @Sendable () throws -> any Engine {
-    let (stage, stepMs, pipeline, device, dtype, threads) = (stage, stepMs, pipeline, device, dtype, threads)
+  private func engineMaker(_ stage: String) -> ComputeLoop.EngineMaker {
+    let (stepMs, pipeline, device, dtype, threads) = (stepMs, pipeline, device, dtype, threads)
     switch engine {
     case .synthetic: return { try SyntheticEngine(stage: stage, stepMilliseconds: stepMs) }
     case .cascade:
@@ -155,7 +165,20 @@ private func hostName() -> String {
   return String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
 }
 
-private func announce(_ info: EngineInfo) {
-  let line = "ready stage=\(info.stageName) pipeline=\(info.pipelineName) numerics=\(info.numerics)\n"
-  FileHandle.standardOutput.write(Data(line.utf8))
+/// Says so when every stage is ready.
+private final class Announcer: Sendable {
+  private let stages: [String]
+  private let waiting: Mutex<Set<String>>
+
+  init(stages: [String]) {
+    self.stages = stages
+    waiting = Mutex(Set(stages))
+  }
+
+  @Sendable func ready(_ info: EngineInfo) {
+    let isLast = waiting.withLock { $0.remove(info.stageName) != nil && $0.isEmpty }
+    guard isLast else { return }
+    let line = "ready stage=\(stages.joined(separator: ",")) pipeline=\(info.pipelineName) numerics=\(info.numerics)\n"
+    FileHandle.standardOutput.write(Data(line.utf8))
+  }
 }

@@ -77,7 +77,9 @@ import weir
     #expect(try WorkerList.parse([], stages: stages).map(\.count) == [1, 1])
     #expect(try WorkerList.parse(["sr64=3"], stages: stages).map(\.count) == [1, 3])
     #expect(try WorkerList.parse(["sr64=0,base32=2"], stages: stages).map(\.count) == [2, 0])
-    for text in ["sr65=1", "sr64", "sr64=-1", "sr64=1000000", "sr64=1,sr64=2"] {
+    let shared = try WorkerList.parse(["sr64+base32=2,sr64=1"], stages: stages + ["sr256"])
+    #expect(shared.map(\.stages) == [["base32", "sr64"], ["sr64"], ["sr256"]] && shared.map(\.count) == [2, 1, 1])
+    for text in ["sr65=1", "sr64", "sr64=-1", "sr64=1000000", "sr64=1,sr64=2", "sr64+=1", "sr64+sr64=1", "base32+sr65=1"] {
       #expect(throws: UsageError.self, "\(text)") { try WorkerList.parse([text], stages: stages) }
     }
   }

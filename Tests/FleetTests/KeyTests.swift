@@ -1,6 +1,7 @@
 import Client
 import Foundation
 import Glibc
+import Subprocess
 import Testing
 import Wire
 
@@ -77,6 +78,16 @@ extension FleetTests {
           ["submit", "--label", "class-1", "--seed", "1", "--steps", "base32=2,sr64=2,sr256=2", "--out", "\(folder)/out"] + broker
             + keyed("alice"))
         #expect(made.status == 0 && made.output.contains("\(folder)/out/"), "\(made)")
+        let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let python = try await Subprocess.run(
+          .name("bash"),
+          arguments: Arguments(
+            [
+              repository.appendingPathComponent("ops/examples/run").path, "--label", "class-1", "--out", "\(folder)/python",
+            ] + broker + keyed("alice")),
+          output: .string(limit: 1 << 16), error: .string(limit: 1 << 16))
+        #expect(
+          python.terminationStatus == .exited(0) && python.standardOutput.contains("\(folder)/python/"), "it said: \(python.standardError)")
         for (arguments, word) in [(keyed("bob"), bob), ([], "--key-file"), (keyed("worker"), "worker's")] {
           let refused = try await run("weir", ["status"] + broker + arguments)
           #expect(refused.status == 3 && refused.errors.contains(word), "\(refused)")

@@ -54,6 +54,23 @@ extension FleetTests {
       }
     }
 
+    @Test func aWorkerMayServeEveryStage() async throws {
+      try await with(["--workers", "base32+sr64+sr256=2"]) { fleet, endpoint in
+        #expect(await fleet.output.contains("ready broker=\(endpoint) workers=2"))
+        let client = try WeirClient(broker: endpoint)
+        let workers = try await client.workers()
+        #expect(workers.count == 6 && Set(workers.map(\.pid)).count == 2, "\(workers)")
+        #expect(Set(workers.map { "\($0.pid) \($0.stage)" }).count == 6, "\(workers)")
+        let submission = Submission(
+          runs: [SampleRun(label: "class-1", seed: 10, count: 8)], options: steps(60, 5, 5), key: "shared")
+        let job = try await client.submit(submission).job
+        // One of the two hands back what it has of every stage.
+        Glibc.kill(Int32(workers[0].pid), SIGTERM)
+        #expect(try await client.finished(job).state == .done)
+        try await expectReference(job, of: submission, from: client)
+      }
+    }
+
     @Test func theBrokerComesBackWhereItWas() async throws {
       try await with { fleet, endpoint in
         let client = try WeirClient(broker: endpoint)

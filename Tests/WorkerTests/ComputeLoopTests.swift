@@ -11,10 +11,10 @@ struct Reports: ~Copyable {
   init(slots: Int, makeEngine: @escaping @Sendable () throws -> any Engine) async throws {
     let (stream, sink) = AsyncStream.makeStream(of: ComputeEvent.self)
     iterator = stream.makeAsyncIterator()
-    _ = try await loop.start(slots: slots, makeEngine: makeEngine) { sink.yield($0) }
+    _ = try await loop.start(slots: slots, makeEngines: [makeEngine]) { _, event in sink.yield(event) }
   }
 
-  deinit { loop.stop() }
+  deinit { loop.leave() }
 
   mutating func next() async throws -> ComputeEvent { try #require(await iterator.next(isolation: #isolation)) }
 

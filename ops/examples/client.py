@@ -10,6 +10,8 @@ It is meant to be read: this is the whole protocol as a client sees it (proto/we
 3. If the envelope says `tensors = n`, 2n frames follow, two for each tensor. The two joined are one serialised Tensor message.
 4. Nothing that is sent is sure to arrive: a broker may be restarted at any moment. So a request that has no answer after a while is sent
    again, on a new socket. This is safe: a submission has a key that makes it one job, and every other request can be repeated.
+5. A broker that other machines can reach is a CURVE server: it wants a client that knows its public key and has one that is on its list.
+   --key-file and --broker-key take the files that 'weir keygen' writes.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import sys
 import time
 
 import zmq
+import zmq.auth
 from PIL import Image
 from weir.v1 import weir_pb2 as pb
 
@@ -37,8 +40,11 @@ class Refused(Exception):
 
 
 class Broker:
-    def __init__(self, endpoint, resend_after=2.5, patience=30.0):
+    def __init__(self, endpoint, key_file=None, broker_key=None, resend_after=2.5, patience=30.0):
         self.endpoint = endpoint
+        self.keys = None
+        if key_file and broker_key:
+            self.keys = (*zmq.auth.load_certificate(key_file), zmq.auth.load_certificate(broker_key)[0])
         self.resend_after = resend_after
         self.patience = patience
         self.context = zmq.Context()
@@ -49,6 +55,8 @@ class Broker:
         if self.socket is not None:
             self.socket.close(linger=0)
         self.socket = self.context.socket(zmq.DEALER)
+        if self.keys is not None:
+            self.socket.curve_publickey, self.socket.curve_secretkey, self.socket.curve_serverkey = self.keys
         self.socket.connect(self.endpoint)
 
     def ask(self, **body):
@@ -134,13 +142,17 @@ def picture(tensor):
 def main():
     parser = argparse.ArgumentParser(description="Submits a job to a Weir broker and writes its images.")
     parser.add_argument("--broker", default=os.environ.get("WEIR_BROKER", "tcp://127.0.0.1:7710"), help="the broker's endpoint")
+    parser.add_argument("--key-file", default=os.environ.get("WEIR_KEY_FILE"), help="your key, NAME.key_secret, for a broker with keys")
+    parser.add_argument("--broker-key", default=os.environ.get("WEIR_BROKER_KEY"), help="the broker's key, NAME.key")
     parser.add_argument("--label", required=True, help="a label's name or number")
     parser.add_argument("--count", type=int, default=1, help="samples, with the seeds SEED, SEED+1, …")
     parser.add_argument("--seed", type=int, default=0, help="the first sample's seed")
     parser.add_argument("--out", default=".", help="the folder to write to")
     arguments = parser.parse_args()
+    if bool(arguments.key_file) != bool(arguments.broker_key):
+        parser.error("--key-file and --broker-key go together")
 
-    broker = Broker(arguments.broker)
+    broker = Broker(arguments.broker, arguments.key_file, arguments.broker_key)
     submission = pb.Submit(
         runs=[pb.SampleRun(label=arguments.label, seed=arguments.seed, count=arguments.count)],
         key=secrets.token_hex(16),  # however often this is sent, it is one job

@@ -53,7 +53,7 @@ final class ChaosFleet: Sendable {
     var plan = FleetPlan(
       executables: settings.executables, bind: "tcp://127.0.0.1:0", data: "\(folder)/data",
       engine: .synthetic(stepMilliseconds: shape.stepMilliseconds),
-      workers: stages.map { FleetPlan.StageWorkers(stage: $0, count: shape.perStage) }, slots: shape.slots)
+      workers: stages.map { FleetPlan.StageWorkers(stages: [$0], count: shape.perStage) }, slots: shape.slots)
     plan.brokerOptions =
       [
         "--beat-ms", "200", "--dead-ms", "\(shape.deadMilliseconds)", "--checkpoint-ms", "\(shape.checkpointMilliseconds)",
