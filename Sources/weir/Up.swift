@@ -15,7 +15,9 @@ struct Up: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The pipeline: a folder with cascade.json and its weights.", valueName: "folder"))
   var pipeline: String?
 
-  @Option(help: ArgumentHelp("Workers a stage: base32=1,sr64=2; base32+sr64=2: each serves both. Stages not named get one.", valueName: "list"))
+  @Option(
+    help: ArgumentHelp(
+      "Workers a stage: base32=1,sr64=2; base32+sr64=2: each serves both. Stages not named get one.", valueName: "list"))
   var workers: [String] = []
 
   @Option(help: ArgumentHelp("The broker's journal; default: $XDG_STATE_HOME/weir or ~/.local/state/weir.", valueName: "folder"))
