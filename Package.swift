@@ -45,6 +45,7 @@ let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift"
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+let histogram = Target.Dependency.product(name: "Histogram", package: "hdrhistogram-swift")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
 let targets: [Target] = [
@@ -77,7 +78,7 @@ let targets: [Target] = [
   library("Worker", ["Wire", "ZeroMQ", "Digests", logging, lifecycle]),
   library("NetworkEngine", ["Worker", "Wire", "Cascade", "Diffusion", "Tensors"]),
   library("Client", ["Wire", "ZeroMQ", "Digests", logging]),
-  library("Load", ["Broker", "Worker", "Client", "LocalFleet", "Wire", "ZeroMQ", "Digests", logging, deque, heap]),
+  library("Load", ["Broker", "Worker", "Client", "LocalFleet", "Wire", "ZeroMQ", "Digests", logging, deque, heap, histogram]),
   library("Programs", [argumentParser]),
   library("LocalFleet", ["CLinuxShims", subprocess, system]),
   library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images"]),
@@ -89,7 +90,7 @@ let targets: [Target] = [
     dependencies: ["Wire", "ZeroMQ", "Digests", argumentParser],
     path: "ops/bench/broker-load", swiftSettings: swiftSettings),
   tool("weir-worker", ["Worker", "NetworkEngine", "Tensors", "ZeroMQ", logging, lifecycle, signals]),
-  tool("weir-load", ["Load"]),
+  tool("weir-load", ["Load", "Client", "Broker"]),
   tool("weir-lab", ["Training", "Cascade", "UNet", "Diffusion", "Tensors", "Images", "Digests"]),
   tests("ZeroMQ"),
   tests("Wire", ["ZeroMQ", "Digests", "CWeirProto", "CProtobufC"]),
@@ -123,6 +124,7 @@ let package = Package(
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
     .package(url: "https://github.com/swiftlang/swift-subprocess", exact: "1.0.2"),
     .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", exact: "0.2.0"),
   ],
   targets: targets,
   swiftLanguageModes: [.v6],

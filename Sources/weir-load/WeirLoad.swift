@@ -4,8 +4,8 @@ import Programs
 @main
 struct WeirLoad: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "weir-load", abstract: "Tries fleets: simulated ones, and real ones under faults.",
-    subcommands: [Simulate.self, ChaosCommand.self, FuzzCommand.self])
+    commandName: "weir-load", abstract: "Tries fleets: how fast they are, and what they do under faults.",
+    subcommands: [RunCommand.self, CompareCommand.self, RecordCommand.self, Simulate.self, ChaosCommand.self, FuzzCommand.self])
 
   static func main() async { await Program.run(Self.self) }
 }

@@ -49,10 +49,10 @@ package struct ChaosVerdict: Sendable, Encodable {
 }
 
 /// A promise that a fleet broke.
-struct Broken: Error, CustomStringConvertible {
-  var description: String
+package struct Broken: Error, CustomStringConvertible {
+  package var description: String
 
-  init(_ description: String) { self.description = description }
+  package init(_ description: String) { self.description = description }
 }
 
 func expect(_ condition: Bool, _ complaint: @autoclosure () -> String) throws {

@@ -1,0 +1,26 @@
+import Foundation
+
+/// What a process of this machine has used.
+package struct ProcessUsage: Hashable, Sendable {
+  package var processorSeconds: Double
+  package var residentMiB: Double
+
+  /// So far; `nil` if it is not there.
+  package init?(of pid: Int32) {
+    guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8) else { return nil }
+    // The name, in parentheses, may have spaces in it.
+    let fields = stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].split(separator: " ")
+    guard fields.count > 22, let user = Double(fields[12]), let system = Double(fields[13]), let pages = Double(fields[22]) else {
+      return nil
+    }
+    processorSeconds = (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
+    residentMiB = pages * Double(sysconf(Int32(_SC_PAGESIZE))) / 1_048_576
+  }
+
+  /// What it has used since another moment; its memory now.
+  func since(_ earlier: ProcessUsage) -> ProcessUsage {
+    var usage = self
+    usage.processorSeconds -= earlier.processorSeconds
+    return usage
+  }
+}
