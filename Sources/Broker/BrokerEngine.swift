@@ -11,8 +11,13 @@ final class BrokerEngine {
   private static let maxMessagesPerTurn = 1_024
   private static let maxBytesPerTurn = 32 << 20
   private static let maxAttemptsPerReply = 1_000
-  /// Images go on being sent to a client while less than this waits for it, beside what ZeroMQ holds.
-  private static let maxImageBytesPerClient = 8 << 20
+  /// Images go on being sent to a client while less than this is on its way to it, …
+  private static let maxImageBytesPerClient = 4 << 20
+  /// … or nothing, while more than this is on its way to all of them.
+  private static let maxImageBytes = 64 << 20
+  /// Of other replies, so much may wait for a client that ZeroMQ's queue has no room for.
+  private static let maxReplyBytesPerClient = 8 << 20
+  private static let maxCommandBytesPerWorker = 64 << 20
   private static let retryInterval = Duration.milliseconds(2)
   private static let tidyingInterval = Duration.milliseconds(10)
   private static let stalledRetryInterval = Duration.milliseconds(500)
@@ -22,7 +27,12 @@ final class BrokerEngine {
   private static let accessInterval = Duration.seconds(1)
 
   let endpoints: BrokerService.Endpoints
-  private(set) var counters = BrokerService.Counters()
+  var counters: BrokerService.Counters {
+    var counters = counts
+    counters.bytesToClients = clients.totalBytes
+    return counters
+  }
+  private var counts = BrokerService.Counters()
   private let loop: SocketLoop
   private let context: Context
   private let clientSocket: Socket
@@ -90,9 +100,10 @@ final class BrokerEngine {
     cache = TensorCache(limit: configuration.cacheBytes)
 
     var options = SocketOptions()
+    // A ping of its own can end the program: see `heartbeatInterval`. Peers ping, workers beat, and TCP probes.
+    options.heartbeatInterval = .zero
     options.maxFrames = 1 + WireLimits.frames
     options.linger = .milliseconds(500)
-    // Of images that a client does not read, as many lie in ZeroMQ's queue.
     options.sendHighWaterMark = 64
     options.receiveHighWaterMark = 128
     options.maxFrameBytes = Int64(WireLimits.envelopeBytes)
@@ -104,8 +115,8 @@ final class BrokerEngine {
     options.maxFrameBytes = Int64(WireLimits.tensorBytes)
     options.curve = door?.curve(.workers)
     workerSocket = try Self.bind(workerAddress, context, options, door)
-    clients = Outbox(clientSocket)
-    workers = Outbox(workerSocket)
+    clients = Outbox(clientSocket, maxBytesPerPeer: Self.maxReplyBytesPerClient)
+    workers = Outbox(workerSocket, maxBytesPerPeer: Self.maxCommandBytesPerWorker)
     endpoints = BrokerService.Endpoints(clients: try clientSocket.lastEndpoint, workers: try workerSocket.lastEndpoint)
     let port = try BindAddress(endpoints.workers).port
     core.listening(onWorkerPort: UInt32(port))
@@ -207,9 +218,9 @@ final class BrokerEngine {
 
   /// Logs the first, the second, the fourth, … so that a broken peer cannot fill the log.
   private func noteGarbage(_ kind: String, _ peer: PeerID, _ reason: String) {
-    counters.garbage += 1
-    if counters.garbage.nonzeroBitCount == 1 {
-      logger.warning("unreadable message from \(kind) \(peer) (\(counters.garbage) so far): \(clip(reason, 200))")
+    counts.garbage += 1
+    if counts.garbage.nonzeroBitCount == 1 {
+      logger.warning("unreadable message from \(kind) \(peer) (\(counts.garbage) so far): \(clip(reason, 200))")
     }
   }
 
@@ -373,7 +384,7 @@ final class BrokerEngine {
       handle(.clientGone(peer))
     }
     for peer in images.peers {
-      while clients.bytes(to: peer) < Self.maxImageBytesPerClient, let entry = images.takeFirst(for: peer) {
+      while hasRoomForImage(peer), let entry = images.takeFirst(for: peer) {
         send(reply(to: entry.order), entry.request, to: peer, now)
       }
     }
@@ -404,9 +415,9 @@ final class BrokerEngine {
         images.remove(peer)
         handle(.clientGone(peer))
       case .full:
-        counters.droppedReplies += 1
-        if counters.droppedReplies.nonzeroBitCount == 1 {
-          logger.warning("client \(peer) does not read its replies: \(counters.droppedReplies) dropped so far")
+        counts.droppedReplies += 1
+        if counts.droppedReplies.nonzeroBitCount == 1 {
+          logger.warning("client \(peer) does not read its replies: \(counts.droppedReplies) dropped so far")
         }
       }
     } catch {
@@ -415,15 +426,18 @@ final class BrokerEngine {
   }
 
   private func send(_ order: ImageOrder, _ request: UInt64, to peer: PeerID, _ now: ContinuousClock.Instant) {
-    guard images.isWaiting(peer) || clients.bytes(to: peer) >= Self.maxImageBytesPerClient else {
-      return send(reply(to: order), request, to: peer, now)
-    }
+    guard images.isWaiting(peer) || !hasRoomForImage(peer) else { return send(reply(to: order), request, to: peer, now) }
     if !images.add(ImageQueues.Entry(request: request, order: order), for: peer) {
       let refusal = Refusal(
-        .overloaded, "\(ImageQueues.limit) images wait for this client to read them: ask for fewer at a time",
+        .overloaded, "\(images.count) images wait for their clients to read those before them: ask for fewer at a time",
         retryAfterMilliseconds: 1_000)
       send(.refused(refusal), request, to: peer, now)
     }
+  }
+
+  private func hasRoomForImage(_ peer: PeerID) -> Bool {
+    let bytes = clients.bytes(to: peer)
+    return bytes == 0 || bytes < Self.maxImageBytesPerClient && clients.totalBytes < Self.maxImageBytes
   }
 
   private func reply(to order: ImageOrder) -> ClientReply {

@@ -15,6 +15,8 @@ package actor BrokerService {
     package var garbage = 0
     /// Replies dropped because their client doesn't read.
     package var droppedReplies = 0
+    /// Of replies with images, and those that had to wait: sent, and not in the kernel's hands yet.
+    package var bytesToClients = 0
   }
 
   private let configuration: BrokerConfiguration

@@ -6,8 +6,11 @@ final class Outbox {
   enum Delivery { case accepted, gone, full }
 
   private static let maxMessagesPerPeer = 16_384
-  private static let maxBytesPerPeer = 64 << 20
   private static let maxBytes = 256 << 20
+  /// What a message takes beside its bytes, about: of small ones that is most.
+  private static let messageBytes = 256
+  /// Entries for peers that nothing is in flight to are cleared away once there are so many.
+  private static let maxIdleCounts = 64
   /// A peer that takes nothing for this long is gone. ZeroMQ does not always notice: a full queue can outlive its connection.
   static let patience = Duration.seconds(10)
 
@@ -25,15 +28,25 @@ final class Outbox {
   }
 
   private let socket: Socket
+  private let maxBytesPerPeer: Int
   private var waiting: [PeerID: Waiting] = [:]
   private var bytes = 0
+  /// Of large frames, in ZeroMQ's hands.
+  private var inFlight: [PeerID: BytesInFlight] = [:]
 
   var isEmpty: Bool { waiting.isEmpty }
 
-  init(_ socket: Socket) { self.socket = socket }
+  /// - Parameter maxBytesPerPeer: that may wait here for one peer. A single message may be larger.
+  init(_ socket: Socket, maxBytesPerPeer: Int) {
+    self.socket = socket
+    self.maxBytesPerPeer = maxBytesPerPeer
+  }
 
-  /// Bytes that wait for a peer.
-  func bytes(to peer: PeerID) -> Int { waiting[peer]?.bytes ?? 0 }
+  /// Bytes that wait for a peer, here and in ZeroMQ's queue; there only those of large frames count.
+  func bytes(to peer: PeerID) -> Int { (waiting[peer]?.bytes ?? 0) + (inFlight[peer]?.count ?? 0) }
+
+  /// The same for all peers together.
+  var totalBytes: Int { bytes + inFlight.values.reduce(0) { $0 + $1.count } }
 
   /// - Parameter key: of a message that is news only until the next of the same key: while they wait, there is only the last of them.
   func send(_ frames: [Frame], to peer: PeerID, replacing key: UInt64? = nil, at now: ContinuousClock.Instant) -> Delivery {
@@ -75,7 +88,17 @@ final class Outbox {
   }
 
   private func deliver(_ frames: [Frame], to peer: PeerID) throws(ZeroMQError) {
-    try peer.withUnsafeBytes { (id) throws(ZeroMQError) in try socket.send(frames, to: id) }
+    let count = frames.count > 1 ? inFlightCount(of: peer) : nil
+    try peer.withUnsafeBytes { (id) throws(ZeroMQError) in try socket.send(frames, to: id, counting: count) }
+  }
+
+  /// Of messages with tensors; others are small.
+  private func inFlightCount(of peer: PeerID) -> BytesInFlight {
+    if let count = inFlight[peer] { return count }
+    if inFlight.count >= Self.maxIdleCounts { inFlight = inFlight.filter { $0.value.count > 0 } }
+    let count = BytesInFlight()
+    inFlight[peer] = count
+    return count
   }
 
   private func enqueue(_ message: [Frame], _ key: UInt64?, _ peer: PeerID, _ now: ContinuousClock.Instant) -> Delivery {
@@ -88,8 +111,8 @@ final class Outbox {
       return .accepted
     }
     var queue = waiting[peer] ?? Waiting(lastProgress: now)
-    guard queue.messages.count < Self.maxMessagesPerPeer, queue.bytes + size <= Self.maxBytesPerPeer, bytes + size <= Self.maxBytes
-    else { return .full }
+    let hasRoom = queue.messages.isEmpty || queue.bytes + size <= maxBytesPerPeer
+    guard queue.messages.count < Self.maxMessagesPerPeer, hasRoom, bytes + size <= Self.maxBytes else { return .full }
     waiting[peer] = nil
     queue.messages.append(Message(frames: message, key: key))
     queue.bytes += size
@@ -98,5 +121,5 @@ final class Outbox {
     return .accepted
   }
 
-  private static func size(_ message: [Frame]) -> Int { message.reduce(0) { $0 + $1.count } }
+  private static func size(_ message: [Frame]) -> Int { message.reduce(messageBytes) { $0 + $1.count } }
 }

@@ -76,21 +76,25 @@ package final class Socket {
   }
 
   /// The same from a ROUTER to one of its peers.
-  package func send(_ frames: [Frame], to routingID: UnsafeRawBufferPointer) throws(ZeroMQError) {
+  ///
+  /// - Parameter inFlight: counts the frames until ZeroMQ is done with them.
+  package func send(_ frames: [Frame], to routingID: UnsafeRawBufferPointer, counting inFlight: BytesInFlight? = nil) throws(ZeroMQError) {
     let handle = try opened("send")
     if let errno = Self.send(copying: routingID, on: handle, flags: ZMQ_DONTWAIT | ZMQ_SNDMORE) {
       throw ZeroMQError(errno: errno, operation: "send")
     }
-    try send(frames, after: routingID)
+    try send(frames, after: routingID, inFlight)
   }
 
   /// - Parameter routingID: `nil` if no frame of the message was sent yet.
-  private func send(_ frames: [Frame], after routingID: UnsafeRawBufferPointer?) throws(ZeroMQError) {
+  private func send(
+    _ frames: [Frame], after routingID: UnsafeRawBufferPointer?, _ inFlight: BytesInFlight? = nil
+  ) throws(ZeroMQError) {
     let handle = try opened("send")
     var failure: ZeroMQError?
     for (index, frame) in frames.enumerated() {
       let flags = ZMQ_DONTWAIT | (index + 1 < frames.count ? ZMQ_SNDMORE : 0)
-      if let errno = Self.send(frame, on: handle, flags: flags) {
+      if let errno = Self.send(frame, on: handle, flags: flags, inFlight) {
         let error = ZeroMQError(errno: errno, operation: "send")
         if index == 0, routingID == nil { throw error }
         // The connection went between two frames. ZeroMQ takes back the ones it had and drops those up to the end of this message,
@@ -189,17 +193,18 @@ package final class Socket {
   }
 
   /// The error number, or `nil` if the frame was taken.
-  private static func send(_ frame: Frame, on handle: UnsafeMutableRawPointer, flags: Int32) -> Int32? {
+  private static func send(_ frame: Frame, on handle: UnsafeMutableRawPointer, flags: Int32, _ inFlight: BytesInFlight?) -> Int32? {
     if frame.count < copyLimit { return frame.withUnsafeBytes { send(copying: $0, on: handle, flags: flags) } }
     var message = zmq_msg_t()
+    let sent = SentFrame(frame, inFlight)
     let status = frame.withUnsafeBytes { bytes in
       zmq_msg_init_data(
         &message, UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count, releaseSentFrame,
-        Unmanaged.passRetained(frame).toOpaque())
+        Unmanaged.passRetained(sent).toOpaque())
     }
     guard status == 0 else {
       let errno = zmq_errno()
-      Unmanaged.passUnretained(frame).release()
+      Unmanaged.passUnretained(sent).release()
       return errno
     }
     return send(&message, on: handle, flags: flags)
@@ -233,7 +238,11 @@ package final class Socket {
     try set(ZMQ_HANDSHAKE_IVL, milliseconds(options.handshakeTimeout))
     try set(ZMQ_TCP_KEEPALIVE, Int32(options.keepAlive ? 1 : 0))
     try set(ZMQ_IPV6, Int32(options.ipv6 ? 1 : 0))
-    if options.keepAlive { try set(ZMQ_TCP_KEEPALIVE_IDLE, Int32(60)) }
+    if options.keepAlive {
+      try set(ZMQ_TCP_KEEPALIVE_IDLE, Int32(60))
+      try set(ZMQ_TCP_KEEPALIVE_INTVL, Int32(10))
+      try set(ZMQ_TCP_KEEPALIVE_CNT, Int32(3))
+    }
     if options.heartbeatInterval > .zero {
       try set(ZMQ_HEARTBEAT_IVL, milliseconds(options.heartbeatInterval))
       try set(ZMQ_HEARTBEAT_TIMEOUT, milliseconds(options.heartbeatTimeout))
@@ -281,10 +290,24 @@ package final class Socket {
   }
 }
 
+/// A frame in ZeroMQ's hands.
+private final class SentFrame: Sendable {
+  let frame: Frame
+  let inFlight: BytesInFlight?
+
+  init(_ frame: Frame, _ inFlight: BytesInFlight?) {
+    self.frame = frame
+    self.inFlight = inFlight
+    inFlight?.add(frame.count)
+  }
+
+  deinit { inFlight?.remove(frame.count) }
+}
+
 /// ZeroMQ calls this, on a thread of its own, when it has sent a frame that it didn't copy.
-private func releaseSentFrame(_: UnsafeMutableRawPointer?, _ frame: UnsafeMutableRawPointer?) {
-  guard let frame else { return }
-  Unmanaged<Frame>.fromOpaque(frame).release()
+private func releaseSentFrame(_: UnsafeMutableRawPointer?, _ sent: UnsafeMutableRawPointer?) {
+  guard let sent else { return }
+  Unmanaged<SentFrame>.fromOpaque(sent).release()
 }
 
 /// Rounded up and clamped to 0…2³¹-1.

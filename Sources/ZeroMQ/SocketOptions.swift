@@ -34,8 +34,12 @@ package struct SocketOptions: Hashable, Sendable {
   /// A connection that hasn't shaken hands by then is closed.
   package var handshakeTimeout: Duration = .seconds(5)
   /// ZMTP pings find dead TCP paths, not hung programs. Off at 0. The timeout must exceed the time that the largest frame takes.
+  ///
+  /// ZeroMQ 4.3.4 aborts the process (`!_io_error`) if a ping is due on a connection that broke while its receive queue was full: a socket
+  /// that strangers can flood must not ping. It answers the pings of its peers all the same, and goes by the time to live that they announce.
   package var heartbeatInterval: Duration = .seconds(5)
   package var heartbeatTimeout: Duration = .seconds(30)
+  /// TCP's own probes, which find a dead path in a minute and a half.
   package var keepAlive = true
   /// Also IPv6: wildcard binds take both.
   package var ipv6 = false

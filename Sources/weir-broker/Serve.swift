@@ -84,6 +84,9 @@ struct Serve: AsyncParsableCommand {
   @Option(help: "Finished jobs are forgotten after this time: 7d, 12h, 30m. (default: never, but for the other two)")
   var keep: Age?
 
+  @Option(help: "Memory for the images and drafts written last: 48MB, 1GiB.")
+  var cacheBytes = ByteCount(bytes: 48 << 20)
+
   @Option(help: "trace, debug, info, notice, warning, error or critical.")
   var logLevel = "info"
 
@@ -161,8 +164,10 @@ struct Serve: AsyncParsableCommand {
     limits.keptMilliseconds = keep?.milliseconds
     var keys: BrokerConfiguration.Keys?
     if let keyFile, let allow { keys = try BrokerConfiguration.Keys(keyFile: keyFile, accessList: allow) }
-    return BrokerConfiguration(
+    var configuration = BrokerConfiguration(
       clients: try BindAddress(bind), workers: try bindWorkers.map { text in try BindAddress(text) }, dataDirectory: data ?? "",
       isInsecureAllowed: insecure, keys: keys, limits: limits)
+    configuration.cacheBytes = Int(clamping: cacheBytes.bytes)
+    return configuration
   }
 }

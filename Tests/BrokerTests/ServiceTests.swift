@@ -148,6 +148,53 @@ struct ServiceTests {
     }
   }
 
+  /// Who asks for much and reads nothing holds a few images of the broker's memory, and gets them all once it reads; others don't wait for it.
+  @Test func aSlowReaderHoldsLittleAndLosesNothing() async throws {
+    try await withBroker { broker, endpoints in
+      let peers = try TestPeers(endpoints)
+      defer { peers.close() }
+      let pipeline = makePipeline(stages: 1, resolution: 256)
+      peers.addWorker(makeHello("w", pipeline: pipeline, bytes: 1 << 30))
+      guard case .accepted(let acceptance) = try peers.ask(.submit(Submission(runs: [SampleRun(label: "wood", seed: 3)]))),
+        case .done = try peers.watch(acceptance.job).state
+      else {
+        Issue.record("the job does not end")
+        return
+      }
+      let bytes = 3 * 256 * 256 * 4
+      let asked = 200
+      let slow = try peers.dial(endpoints.clients)
+      let frames = try WireCodec.encode(.fetch(acceptance.job, sample: 0), request: 1)
+      var sent = 0
+      while sent < asked {
+        guard (try? slow.send(frames)) != nil else { continue }
+        sent += 1
+      }
+      // Its requests are read before this client's are answered.
+      for _ in 0..<20 {
+        guard case .image(let image) = try peers.ask(.fetch(acceptance.job, sample: 0)) else {
+          Issue.record("the other gets no image")
+          return
+        }
+        #expect(image.tensor.data.count == bytes)
+        #expect(await broker.counters.bytesToClients <= 4 << 20 + 3 * bytes)
+      }
+      var received = 0
+      let deadline = ContinuousClock.now + .seconds(60)
+      while received < asked, ContinuousClock.now < deadline {
+        guard let frames = try slow.receive() else { continue }
+        guard case (1, .image(let image)) = try WireCodec.decodeClientReply(frames) else {
+          Issue.record("no image")
+          return
+        }
+        #expect(image.tensor.data.count == bytes)
+        received += 1
+      }
+      #expect(received == asked)
+      #expect(await broker.counters.droppedReplies == 0)
+    }
+  }
+
   /// Another program's write lock is what a full disk is to the broker: nothing can be written until it goes.
   @Test func whatCannotBeWrittenIsRefusedAndWorkGoesOn() async throws {
     try await withBroker { _, endpoints in

@@ -71,12 +71,14 @@ func state(of tensor: WireTensor) -> UInt64 {
   tensor.data.bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
 }
 
-func makePipeline(_ name: String = "toy", version: UInt8 = 1, stages: Int = 2, steps: UInt32 = 4) -> PipelineInfo {
+func makePipeline(
+  _ name: String = "toy", version: UInt8 = 1, stages: Int = 2, steps: UInt32 = 4, resolution: UInt32 = 1
+) -> PipelineInfo {
   PipelineInfo(
     name: name, digest: sha256([version] + Array(name.utf8)), labels: ["clay", "wood", "7"],
     stages: (0..<stages).map { index in
       StageInfo(
-        name: "stage\(index)", resolution: 1 << UInt32(index), trainSteps: 100, defaultSteps: steps, defaultSampler: "ddpm",
+        name: "stage\(index)", resolution: resolution << UInt32(index), trainSteps: 100, defaultSteps: steps, defaultSampler: "ddpm",
         defaultAug: index == 0 ? 0 : 10, takesAug: index > 0)
     })
 }
