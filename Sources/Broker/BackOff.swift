@@ -12,12 +12,26 @@ struct BackOff {
     }
   }
 
+  /// Of tasks that may have got another attempt meanwhile.
   private var waiting: Heap<Waiting> = []
+
+  var count: Int { waiting.count }
+
+  /// What it may hold while this many tasks are open.
+  static func bound(openTasks: Int) -> Int { 2 * openTasks + 64 }
 
   /// When the next is due; `nil`: none is.
   var nextDue: Int64? { waiting.min?.time }
 
   mutating func add(_ failed: TaskRef, until time: Int64) { waiting.insert(Waiting(time: time, task: failed)) }
+
+  /// Takes out all but the first of each task that waits for its next try.
+  mutating func purge(where isWaiting: (TaskRef) -> Bool) {
+    var seen: Set<TaskRef> = []
+    var kept: [Waiting] = []
+    while let next = waiting.popMin() { if isWaiting(next.task), seen.insert(next.task).inserted { kept.append(next) } }
+    waiting = Heap(kept)
+  }
 
   /// The attempt that failed of a task that is due. It may have got another one meanwhile.
   mutating func takeDue(at now: Int64) -> TaskRef? {

@@ -34,6 +34,9 @@ struct Backlog {
 
   private var stages: [StageKey: Stage] = [:]
 
+  /// Stages with work.
+  var count: Int { stages.count }
+
   /// Of everybody together.
   subscript(stage: StageKey) -> Work { stages[stage]?.total ?? Work() }
 

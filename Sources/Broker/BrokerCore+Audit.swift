@@ -37,8 +37,7 @@ extension BrokerCore {
     if held != leases.all.count(where: { $0.value.worker != nil }) { faults.append("leases of workers that do not know of them") }
     let trials = leases.all.count { $0.value.isTrial }
     if leases.count > openSamples + trials { faults.append("\(leases.count) leases for \(openSamples) open samples") }
-    // Entries go stale when an attempt comes back to life; they may not pile up.
-    if queues.count > 4 * openSamples + 64 { faults.append("\(queues.count) queue entries for \(openSamples) open samples") }
+    for table in tables where table.count > table.bound { faults.append("\(table.name): \(table.count), and \(table.bound) are allowed") }
     return faults
   }
 

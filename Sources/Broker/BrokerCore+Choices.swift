@@ -25,7 +25,10 @@ extension BrokerCore {
     }
     let (waiting, cancelled) = jobs.update(id) { $0.choose(kept) }
     actions.append(.persist(.chosen(id, cancelled: cancelled.map(UInt32.init))))
-    if let job = jobs[id] { for index in waiting { enqueue(job, index) } }
+    if let job = jobs[id] {
+      for index in waiting { enqueue(job, index) }
+      for stage in 0..<job.stageCount { purge(StageKey(pipeline: job.pipeline, stage: stage)) }
+    }
     watches.noteChange(id, interval: limits.eventMilliseconds)
     finishIfComplete(id)
     return Choice(kept: UInt32(kept.count), cancelled: UInt32(cancelled.count))

@@ -47,9 +47,12 @@ extension BrokerCore {
   private mutating func watch(_ id: JobID, for watcher: WatchTable.Watcher) throws(Refusal) -> JobStatus {
     let (job, pipeline) = try find(id)
     if job.ending == nil {
-      guard watches.count < limits.maxWatches else {
-        throw Refusal(
-          .overloaded, "\(watches.count) watches are open; that is the limit", retryAfterMilliseconds: limits.retryMilliseconds)
+      let own = watches.count(of: watcher.peer)
+      for (open, limit, whose) in [(watches.count, limits.maxWatches, ""), (own, limits.maxWatchesPerClient, " of this client")] {
+        guard open < limit else {
+          throw Refusal(
+            .overloaded, "\(open) watches\(whose) are open; that is the limit", retryAfterMilliseconds: limits.retryMilliseconds)
+        }
       }
       watches.add(watcher, to: id, at: now)
     }

@@ -21,6 +21,8 @@ extension BrokerCore {
     excuseOwnAbsence()
     nextHousekeeping = now + housekeepingInterval
     forgetOldJobs()
+    blame.forgetOld(at: now)
+    watches.noteQuiet(at: now, since: limits.quietMilliseconds)
     for worker in workers.all {
       if now - worker.lastHeard >= Int64(limits.deadMilliseconds) {
         bury(worker.peer, because: "silent for \(now - worker.lastHeard) ms")

@@ -81,6 +81,10 @@ extension BrokerCore {
     let record = QuarantineRecord(name: process.name, boot: process.boot, reason: clip(reason, 200))
     quarantine.insert(record)
     actions.append(.persist(.quarantined(name: record.name, boot: record.boot, reason: record.reason)))
+    if let oldest = quarantine.pardonOldest(beyond: limits.maxQuarantined) {
+      actions.append(.persist(.pardoned(name: oldest.name, boot: oldest.boot)))
+      if let peer = workers.peer(of: oldest) { workers.update(peer) { $0.isQuarantined = false } }
+    }
     log(.critical, "worker \(process.name) is quarantined: \(reason); restart it once its machine is repaired")
     guard let peer = workers.peer(of: process), let worker = workers[peer] else { return }
     workers.update(peer) { $0.isQuarantined = true }

@@ -47,6 +47,7 @@ extension BrokerCore {
     deadlines.insert(job)
     let stage = StageKey(pipeline: key, stage: 0)
     queues.push(samples.indices.map { StageQueues.Entry(job, $0) }, stage, job.share)
+    purge(stage)
     unsettledStages.insert(stage)
     return Acceptance(job: job.id, duplicate: false, samples: UInt32(samples.count))
   }

@@ -6,16 +6,20 @@ extension BrokerCore {
   mutating func enqueue(_ job: Job, _ index: Int) {
     let stage = StageKey(pipeline: job.pipeline, stage: job.samples[index].stage)
     queues.push(CollectionOfOne(StageQueues.Entry(job, index)), stage, job.share)
+    purge(stage)
     unsettledStages.insert(stage)
+  }
+
+  /// Takes what is stale out of a stage's queue, if that is most of it.
+  mutating func purge(_ stage: StageKey) {
+    guard queues.count(stage) > StageQueues.bound(waiting: jobs.backlog[stage].waiting) else { return }
+    queues.purge(stage) { jobs.isWaiting(TaskID(job: $0.job, sample: $0.sample, stage: UInt32(stage.stage))) }
   }
 
   /// What failed before is tried again.
   mutating func retryDue() {
     while let ref = backOff.takeDue(at: now) {
-      guard let job = jobs[ref.task.job] else { continue }
-      let sample = job.samples[Int(ref.task.sample)]
-      guard sample.phase == .waiting, sample.stage == Int(ref.task.stage), sample.attempt == ref.attempt else { continue }
-      enqueue(job, Int(ref.task.sample))
+      if jobs.isWaiting(ref.task, after: ref.attempt), let job = jobs[ref.task.job] { enqueue(job, Int(ref.task.sample)) }
     }
   }
 
@@ -40,6 +44,7 @@ extension BrokerCore {
   }
 
   private mutating func dispatch(_ stage: StageKey) {
+    defer { purge(stage) }
     let next = StageKey(pipeline: stage.pipeline, stage: stage.stage + 1)
     let waiting = jobs.backlog[next].waiting
     let isFull = waiting > 0 && waiting >= waitingLimit(next)
@@ -160,6 +165,9 @@ extension BrokerCore {
       let delay = BackOff.delay(
         failed, failures: failures, first: limits.firstRetryMilliseconds, longest: limits.longestRetryMilliseconds)
       backOff.add(failed, until: now + delay)
+      if backOff.count > BackOff.bound(openTasks: jobs.openTasks) {
+        backOff.purge { jobs.isWaiting($0.task, after: $0.attempt) }
+      }
     }
     watches.noteChange(task.job, interval: limits.eventMilliseconds)
   }
@@ -205,6 +213,7 @@ extension BrokerCore {
         for watcher in watchers { actions.append(.reply(watcher.peer, request: watcher.request, .event(status))) }
       }
     }
+    if let job = jobs[id] { for stage in 0..<job.stageCount { purge(StageKey(pipeline: job.pipeline, stage: stage)) } }
     forgetOldJobs()
   }
 

@@ -59,7 +59,8 @@ extension BrokerCore {
     guard workers.count < limits.maxWorkers else { return refuse(peer, "there are \(workers.count) workers already; that is the limit") }
 
     let worker = Worker(
-      peer: peer, hello: hello, stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber, key: sender.key, at: now)
+      peer: peer, hello: kept(hello, key, input: input), stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber,
+      key: sender.key, at: now)
     worker.isQuarantined = quarantine[worker.process] != nil
     // The same process on a new socket, or a second hello: what it held before is its own to go on with.
     var unclaimed: [TaskID] = []
@@ -85,6 +86,15 @@ extension BrokerCore {
     unsettledStages.insert(worker.stage)
   }
 
+  /// What is remembered of a hello: workers share what they say about their pipeline.
+  private func kept(_ hello: WorkerHello, _ key: PipelineTable.Key, input: UInt64) -> WorkerHello {
+    var kept = hello
+    if let info = pipelines[key]?.info { kept.pipeline = info }
+    kept.running = []
+    kept.bytes = min(hello.bytes, max(limits.maxBytesPerWorker, input))
+    return kept
+  }
+
   /// The table's key of a pipeline that a worker announced; `nil` if it cannot be taken in.
   private mutating func pipelineKey(for info: PipelineInfo) -> PipelineTable.Key? {
     if let key = pipelines.key(forDigest: info.digest) { return pipelines[key]?.info == info ? key : nil }
@@ -93,6 +103,7 @@ extension BrokerCore {
       actions.append(.persist(.pipelineForgotten(digest: pipelines[unused]?.info.digest ?? [])))
       pipelines.remove(unused)
       stepTimes.forget(unused)
+      queues.forget(unused)
     }
     actions.append(.persist(.pipeline(info)))
     return pipelines.insert(info)
@@ -129,6 +140,7 @@ extension BrokerCore {
     }
     // The attempt may be behind the checkpoint, if that is of another numerics class: then its steps count from where it is.
     jobs.update(task.job) { $0.setStep(index, progress.step) }
+    purge(worker.stage)
     watches.noteChange(task.job, interval: limits.eventMilliseconds)
     return true
   }
@@ -156,15 +168,13 @@ extension BrokerCore {
   }
 
   private mutating func noteBlame(_ worker: Worker) {
-    // More have never been lost at a time, so these are old.
-    if blame.count >= limits.maxWorkers { blame = [:] }
-    blame[worker.process] = worker.leases.compactMap { task in leases[task].map { TaskRef(task, attempt: $0.attempt) } }
-      .sorted { TaskID.isOlder($0.task, $1.task) }
+    let tasks = worker.leases.compactMap { task in leases[task].map { TaskRef(task, attempt: $0.attempt) } }
+    blame.note(worker.process, tasks.sorted { TaskID.isOlder($0.task, $1.task) }, at: now)
   }
 
   /// A worker that was thought dead is back, so its tasks did not kill it.
   private mutating func forgive(_ process: WorkerProcess) {
-    for ref in blame.removeValue(forKey: process) ?? [] {
+    for ref in blame.take(process) {
       guard let job = jobs[ref.task.job] else { continue }
       let index = Int(ref.task.sample)
       let sample = job.samples[index]

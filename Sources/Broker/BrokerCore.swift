@@ -24,8 +24,7 @@ package struct BrokerCore {
   var backOff = BackOff()
   var deadlines = Deadlines()
   var quarantine = Quarantine()
-  /// Failures that were counted against tasks because their worker was lost, by the worker.
-  var blame: [WorkerProcess: [TaskRef]] = [:]
+  var blame: Blame
   var now: Int64
   var unixNow: UInt64
   /// Set by `listening(on:)`; what `locate` answers.
@@ -44,6 +43,7 @@ package struct BrokerCore {
   ) {
     configured = limits
     self.limits = limits
+    blame = Blame(maxTasks: limits.maxBlamedTasks)
     now = start.milliseconds
     unixNow = start.unixMilliseconds
     nextHousekeeping = start.milliseconds

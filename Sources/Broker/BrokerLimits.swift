@@ -37,8 +37,17 @@ package struct BrokerLimits: Hashable, Sendable {
   package var waitingBytes: UInt64 = 256 << 20
   package var maxWorkers = 10_000
   package var maxSlotsPerWorker: UInt32 = 1_024
+  /// A worker is given no more tensor bytes at a time than this, or than one task takes, whatever it asks for.
+  package var maxBytesPerWorker: UInt64 = 128 << 20
   package var maxPipelines = 64
   package var maxWatches = 10_000
+  package var maxWatchesPerClient = 1_000
+  /// A watched job that does not change is told of this often, which shows whether its watchers are still there.
+  package var quietMilliseconds: Int64 = 30_000
+  /// Tasks of lost workers that are remembered in case they come back.
+  package var maxBlamedTasks = 16_384
+  /// Workers in quarantine; of more the oldest is forgotten, which most likely has ended long ago.
+  package var maxQuarantined = 1_000
   package var maxCheckpointBytes: UInt64 = 64 << 20
   /// Finished jobs are forgotten, oldest first, while there is more than one and they exceed one of these.
   package var keptSamples = 100_000

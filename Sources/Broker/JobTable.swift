@@ -29,6 +29,11 @@ struct JobTable {
   private(set) var nextSequence: UInt64 = 0
 
   var count: Int { byID.count }
+  /// Of finished jobs.
+  var finishedSamples: Int { keptSamples }
+  /// Entries of the list of all, forgotten ones included.
+  var listed: Int { order.count }
+  var keyCount: Int { byKey.count }
   var all: some Sequence<Job> { byID.values }
 
   subscript(id: JobID) -> Job? { byID[id] }
@@ -36,6 +41,14 @@ struct JobTable {
   /// Tenants know nothing of each other's keys.
   func job(forKey key: String, of tenant: String) -> Job? {
     byKey[Key(tenant: tenant, text: key)].flatMap { byID[$0] }
+  }
+
+  /// Whether a sample waits for a worker in this stage.
+  ///
+  /// - Parameter attempt: which has to be its last one; `nil`: whatever that is.
+  func isWaiting(_ task: TaskID, after attempt: UInt32? = nil) -> Bool {
+    guard let sample = byID[task.job]?.samples[Int(task.sample)] else { return false }
+    return sample.phase == .waiting && sample.stage == Int(task.stage) && attempt ?? sample.attempt == sample.attempt
   }
 
   func uses(_ pipeline: PipelineTable.Key) -> Bool {
@@ -137,7 +150,7 @@ struct JobTable {
       keptBytes -= job.keptBytes
       forgotten.append(id)
     }
-    if order.count > 2 * byID.count + 64 { order.removeAll { byID[$0] == nil } }
+    if order.count > 2 * byID.count + (byID.isEmpty ? 0 : 64) { order.removeAll { byID[$0] == nil } }
     return forgotten
   }
 

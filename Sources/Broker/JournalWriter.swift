@@ -32,6 +32,7 @@ struct JournalWriter {
   private let choices: RowWriter
   private let attempts: RowWriter
   private let quarantines: RowWriter
+  private let pardon: SQLStatement
   private let dropOutput: SQLStatement
   private let dropInputs: SQLStatement
   private let forgetPipeline: [SQLStatement]
@@ -79,6 +80,7 @@ struct JournalWriter {
     choices = try RowWriter(.choice, connection)
     attempts = try RowWriter(.attempt, connection)
     quarantines = try RowWriter(.quarantine, connection)
+    pardon = try SQLStatement(connection, "DELETE FROM quarantine WHERE name = ? AND boot = ?")
     dropOutput = try SQLStatement(connection, "UPDATE output SET data = NULL WHERE id = ?")
     dropInputs = try SQLStatement(
       connection, "UPDATE output SET data = NULL WHERE id BETWEEN ? AND ? AND (id & 7) < ? AND data IS NOT NULL")
@@ -169,6 +171,10 @@ struct JournalWriter {
       quarantines.add(reason)
       try quarantines.finish()
       nextRow += 1
+    case .pardoned(var name, let boot):
+      name.withUTF8 { pardon.bind(1, text: UnsafeRawBufferPointer($0)) }
+      pardon.bind(2, boot.journalValue)
+      try pardon.run()
     }
   }
 

@@ -14,6 +14,9 @@ struct PipelineTable {
   private var byDigest: [[UInt8]: Key] = [:]
   private var nextKey: Key = 0
 
+  static let maxStages = 8
+  private static let maxLabels = 10_000
+
   var count: Int { entries.count }
   var keys: [Key] { entries.keys.sorted() }
 
@@ -39,8 +42,8 @@ struct PipelineTable {
   static func fault(in info: PipelineInfo) -> String? {
     if info.name.isEmpty || info.name.utf8.count > 100 { return "a pipeline's name has 1 to 100 bytes" }
     if info.digest.count != 32 { return "a pipeline's digest has 32 bytes, not \(info.digest.count)" }
-    if info.labels.isEmpty { return "the pipeline has no labels" }
-    if info.stages.isEmpty || info.stages.count > 8 { return "a pipeline has 1 to 8 stages, not \(info.stages.count)" }
+    if info.labels.isEmpty || info.labels.count > maxLabels { return "a pipeline has 1 to \(maxLabels) labels, not \(info.labels.count)" }
+    if info.stages.isEmpty || info.stages.count > maxStages { return "a pipeline has 1 to \(maxStages) stages, not \(info.stages.count)" }
     if Set(info.stages.map(\.name)).count != info.stages.count { return "two stages of the pipeline have the same name" }
     for stage in info.stages {
       if stage.name.isEmpty || stage.name.utf8.count > 100 { return "a stage's name has 1 to 100 bytes" }

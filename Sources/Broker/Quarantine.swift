@@ -20,7 +20,7 @@ struct Quarantine {
   }
 
   /// Results remembered with their makers, and disputes at a time.
-  private static let limit = 4_096
+  static let limit = 4_096
   private static let maxTrials = 5
 
   private struct Maker {
@@ -30,6 +30,8 @@ struct Quarantine {
   }
 
   private(set) var reasons: [WorkerProcess: String] = [:]
+  /// The workers in quarantine, in the order in which they came into it.
+  private var isolated: Deque<WorkerProcess> = []
   private(set) var disputes: [TaskID: Dispute] = [:]
   /// Of tasks that had more than one attempt: only these can have two results.
   private var makers: [TaskID: Maker] = [:]
@@ -37,8 +39,19 @@ struct Quarantine {
 
   subscript(worker: WorkerProcess) -> String? { reasons[worker] }
 
+  /// Results whose makers are remembered.
+  var makerCount: Int { makers.count }
+
   mutating func insert(_ record: QuarantineRecord) {
-    reasons[WorkerProcess(name: record.name, boot: record.boot)] = record.reason
+    let worker = WorkerProcess(name: record.name, boot: record.boot)
+    if reasons.updateValue(record.reason, forKey: worker) == nil { isolated.append(worker) }
+  }
+
+  /// The worker that is in quarantine the longest, if there are more than `limit`; it is not any more. In all likelihood it has ended long ago.
+  mutating func pardonOldest(beyond limit: Int) -> WorkerProcess? {
+    guard isolated.count > limit, let oldest = isolated.popFirst() else { return nil }
+    reasons[oldest] = nil
+    return oldest
   }
 
   /// A task that had several attempts was finished.

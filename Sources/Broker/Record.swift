@@ -33,6 +33,8 @@ package enum Record: Sendable {
   case attempted(JobID, Attempt)
   /// The worker gets no work any more.
   case quarantined(name: String, boot: UInt64, reason: String)
+  /// It was in quarantine, and is forgotten.
+  case pardoned(name: String, boot: UInt64)
 }
 
 package struct JobRecord: Hashable, Sendable {

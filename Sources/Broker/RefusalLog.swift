@@ -3,12 +3,14 @@
 struct RefusalLog {
   private static let burst = 20.0
   private static let perMillisecond = 1.0 / 5_000
-  private static let maxKinds = 1_000
+  static let maxKinds = 1_000
 
   private var credit = Self.burst
   private var last: Int64 = 0
   private var counts: [String: Int] = [:]
   private var unwritten = 0
+
+  var kinds: Int { counts.count }
 
   /// The line to write; `nil`: none.
   mutating func line(_ text: String, at now: Int64) -> String? {

@@ -12,9 +12,10 @@ struct StageKey: Hashable, Comparable {
 /// Samples waiting for a worker, by stage: the highest priority class first; in it the tenant whose turn it is; of its samples the one with
 /// the earliest deadline, and of those without one the oldest.
 ///
-/// An entry can go stale (its sample was cancelled, or an old attempt came back to life); the taker checks.
+/// An entry can go stale (its sample was cancelled, or an old attempt came back to life); the taker checks. `purge` takes them out once they
+/// are more than what is not stale, so that they never pile up where nobody takes.
 struct StageQueues {
-  struct Entry: Comparable {
+  struct Entry: Hashable, Comparable {
     var deadline: Int64
     var sequence: UInt64
     var job: JobID
@@ -49,23 +50,62 @@ struct StageQueues {
         turns.deactivate(tenant)
       }
     }
+
+    mutating func filter(_ isKept: (Entry) -> Bool) {
+      for (tenant, entries) in waiting {
+        let kept = entries.unordered.filter(isKept)
+        if kept.count == entries.count { continue }
+        waiting[tenant] = kept.isEmpty ? nil : Heap(kept)
+        if kept.isEmpty { turns.deactivate(tenant) }
+      }
+    }
   }
 
   /// A line for each class, the highest last.
   private struct Classes {
     var lines = Array(repeating: Line(), count: Priority.allCases.count)
+    /// Stale entries included.
+    var count = 0
   }
+
+  /// Fewer stale entries than this are not worth a purge.
+  private static let slack = 64
 
   private var stages: [StageKey: Classes] = [:]
 
   /// Stale ones included.
-  var count: Int {
-    stages.values.reduce(0) { $0 + $1.lines.reduce(0) { $0 + $1.waiting.values.reduce(0) { $0 + $1.count } } }
-  }
+  var count: Int { stages.values.reduce(0) { $0 + $1.count } }
+  /// Of those that work was ever queued for.
+  var stageCount: Int { stages.count }
+
+  /// What a stage may hold of which this many samples wait.
+  static func bound(waiting: Int) -> Int { waiting == 0 ? 0 : 2 * waiting + slack }
+
+  func count(_ stage: StageKey) -> Int { stages[stage]?.count ?? 0 }
 
   mutating func push(_ entries: some Collection<Entry>, _ stage: StageKey, _ share: Share) {
     if entries.isEmpty { return }
     stages[stage, default: Classes()].lines[share.priority.rank].push(entries, share.tenant)
+    stages[stage]?.count += entries.count
+  }
+
+  /// Takes out all entries of a stage but one of each sample that waits.
+  mutating func purge(_ stage: StageKey, where isWaiting: (Entry) -> Bool) {
+    var seen: Set<Entry> = []
+    var kept = 0
+    for rank in stages[stage]?.lines.indices ?? 0..<0 {
+      stages[stage]?.lines[rank].filter { entry in
+        guard isWaiting(entry), seen.insert(entry).inserted else { return false }
+        kept += 1
+        return true
+      }
+    }
+    stages[stage]?.count = kept
+  }
+
+  /// Its stages have neither jobs nor workers any more.
+  mutating func forget(_ pipeline: PipelineTable.Key) {
+    for stage in stages.keys where stage.pipeline == pipeline { stages[stage] = nil }
   }
 
   /// Whose turn it is among those that may go, and its first entry.
@@ -84,7 +124,9 @@ struct StageQueues {
   ///
   /// - Parameter cost: what its tenant is charged, `nil` if the entry was stale.
   mutating func removeFirst(_ stage: StageKey, _ share: Share, cost: Double?, weight: Double) {
+    guard stages[stage]?.lines[share.priority.rank].waiting[share.tenant] != nil else { return }
     stages[stage]?.lines[share.priority.rank].removeFirst(share.tenant, cost: cost, weight: weight)
+    stages[stage]?.count -= 1
   }
 }
 

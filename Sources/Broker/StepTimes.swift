@@ -15,6 +15,9 @@ struct StepTimes {
 
   private var estimates: [StageKey: Estimate] = [:]
 
+  /// Stages that were measured.
+  var count: Int { estimates.count }
+
   mutating func add(_ milliseconds: Double, _ stage: StageKey, numerics: String) {
     guard milliseconds > 0, milliseconds.isFinite else { return }
     let new = min(milliseconds, Self.maxMilliseconds)

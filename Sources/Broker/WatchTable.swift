@@ -16,7 +16,7 @@ struct WatchTable {
   }
 
   private var byJob: [JobID: Watched] = [:]
-  private var byPeer: [PeerID: Set<JobID>] = [:]
+  private var byPeer: [PeerID: [JobID: Int]] = [:]
   private var changed: Set<JobID> = []
   private(set) var count = 0
   /// When the next event is due; `nil`: none is.
@@ -27,8 +27,19 @@ struct WatchTable {
     guard !watched.watchers.contains(watcher) else { return }
     watched.watchers.append(watcher)
     byJob[job] = watched
-    byPeer[watcher.peer, default: []].insert(job)
+    byPeer[watcher.peer, default: [:]][job, default: 0] += 1
     count += 1
+  }
+
+  /// Watches of one client.
+  func count(of peer: PeerID) -> Int { byPeer[peer]?.values.reduce(0, +) ?? 0 }
+
+  /// What did not change for a while is told again: who is gone is noticed when it is sent something.
+  mutating func noteQuiet(at now: Int64, since milliseconds: Int64) {
+    for (job, watched) in byJob where now - watched.lastSent >= milliseconds {
+      changed.insert(job)
+      nextDue = now
+    }
   }
 
   mutating func noteChange(_ job: JobID, interval: Int64) {
@@ -59,7 +70,7 @@ struct WatchTable {
     changed.remove(job)
     guard let watched = byJob.removeValue(forKey: job) else { return [] }
     for watcher in watched.watchers {
-      byPeer[watcher.peer]?.remove(job)
+      byPeer[watcher.peer]?[job] = nil
       if byPeer[watcher.peer]?.isEmpty == true { byPeer[watcher.peer] = nil }
     }
     count -= watched.watchers.count
@@ -79,8 +90,9 @@ struct WatchTable {
         byJob[job] = nil
         changed.remove(job)
       }
-      for peer in Set(stale.map(\.peer)) where !watchers.contains(where: { $0.peer == peer }) {
-        byPeer[peer]?.remove(job)
+      for peer in Set(stale.map(\.peer)) {
+        let left = watchers.count { $0.peer == peer }
+        byPeer[peer]?[job] = left == 0 ? nil : left
         if byPeer[peer]?.isEmpty == true { byPeer[peer] = nil }
       }
       removed += stale.map { (job, $0) }
@@ -89,7 +101,7 @@ struct WatchTable {
   }
 
   mutating func remove(_ peer: PeerID) {
-    for job in byPeer.removeValue(forKey: peer) ?? [] {
+    for job in byPeer.removeValue(forKey: peer)?.keys ?? [:].keys {
       guard var watched = byJob[job] else { continue }
       let before = watched.watchers.count
       watched.watchers.removeAll { $0.peer == peer }

@@ -48,6 +48,36 @@ struct WatchTests {
     #expect(driver.refusal(.watch(JobID(rawValue: 9)))?.code == .notFound)
   }
 
+  /// Only who is sent something is found to be gone.
+  @Test func aQuietJobIsToldOfNowAndThen() {
+    let driver = CoreDriver()
+    driver.hello("w0", makeHello("w0", pipeline: pipeline))
+    driver.handle(.worker("w0", .goodbye(reason: "")))
+    let job = driver.submit()
+    driver.ask(.watch(job), from: "here")
+    driver.pass(29_000)
+    #expect(driver.replies.isEmpty)
+    driver.pass(60_000)
+    #expect(driver.replies.count == 2 && driver.replies.allSatisfy { $0.peer == "here" })
+    driver.handle(.clientGone("here"))
+    driver.pass(60_000)
+    #expect(driver.replies.count == 2)
+  }
+
+  @Test func oneClientDoesNotTakeAllWatches() {
+    var limits = BrokerLimits()
+    limits.maxWatchesPerClient = 2
+    let driver = CoreDriver(limits)
+    driver.hello("w0", makeHello("w0", pipeline: pipeline))
+    let job = driver.submit()
+    for number in 1...3 as ClosedRange<UInt64> { driver.ask(.watch(job), from: "greedy", number: number) }
+    #expect(driver.core.watches.count == 2 && driver.core.watches.count(of: "greedy") == 2)
+    guard case .event = driver.ask(.watch(job), from: "modest") else {
+      Issue.record("another client cannot watch")
+      return
+    }
+  }
+
   @Test func watchersThatVanishAreDropped() {
     var limits = BrokerLimits()
     limits.maxWatches = 3

@@ -210,6 +210,7 @@ struct Checker {
     case .quarantined(let name, let boot, _):
       expect(plan.machines.contains { $0.name == name && $0.lies }, .quarantine, "worker \(name) is quarantined, and does not lie")
       quarantined.insert(Process(name: name, boot: boot))
+    case .pardoned(let name, let boot): quarantined.remove(Process(name: name, boot: boot))
     case .pipeline, .pipelineForgotten, .accepted, .leased, .failuresCounted, .checkpointDropped, .forgotten, .retried, .attempted:
       break
     }

@@ -96,6 +96,9 @@ package struct JournalModel {
     case .quarantined(let name, let boot, let reason):
       expect(!quarantined.contains { $0.name == name && $0.boot == boot }, "worker \(name) is quarantined twice")
       quarantined.append(QuarantineRecord(name: name, boot: boot, reason: reason))
+    case .pardoned(let name, let boot):
+      expect(quarantined.contains { $0.name == name && $0.boot == boot }, "worker \(name) is pardoned, and was not in quarantine")
+      quarantined.removeAll { $0.name == name && $0.boot == boot }
     }
   }
 
