@@ -1,8 +1,9 @@
 import Foundation
-import Load
 import Testing
 import Wire
 import ZeroMQ
+
+@testable import Load
 
 /// Real messages, damaged, against every decoder.
 @Suite struct FuzzTests {
@@ -52,6 +53,45 @@ import ZeroMQ
     }
     // Both outcomes are exercised.
     #expect((runs * messagesPerRun / 50...runs * messagesPerRun * 49 / 50).contains(decoded), "\(decoded) were decoded")
+  }
+
+  /// Counts and sizes that are lies: whoever announces them is refused, and nothing is taken for what is not there.
+  @Test(arguments: Corpus.Role.allCases) func memoryIsNotTakenForAnnouncements(role: Corpus.Role) async throws {
+    let corpus = try Self.corpus.get()
+    let huge: [[UInt8]] = [
+      [0xff, 0xff, 0xff, 0xff, 0x0f], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], [0x80, 0x80, 0x80, 0x20],
+    ]
+    let (refused, growth) = try await ResidentMemory.growth {
+      var refused = 0
+      for message in corpus.all(role) {
+        for (index, frame) in message.enumerated() where frame.count <= 4_096 {
+          let bytes = frame.bytes
+          for place in bytes.indices {
+            for number in huge {
+              var frames = message
+              frames[index] = Frame(Array(bytes[..<place]) + number + Array(bytes[place...].dropFirst()))
+              if try role.roundTrip(frames) == nil { refused += 1 }
+            }
+          }
+        }
+      }
+      return refused
+    }
+    #expect(refused > 1_000)
+    #expect(growth < 64 << 20, "\(growth >> 20) MiB")
+  }
+
+  @Test func rawBytesAreOneSequence() throws {
+    let corpus = try Self.corpus.get().all(.request)
+    var first = RawBytes(seed: 7, corpus: corpus)
+    var second = RawBytes(seed: 7, corpus: corpus)
+    var sizes: Set<Int> = []
+    for _ in 0..<1_000 {
+      let bytes = first.next()
+      #expect(second.next() == bytes)
+      sizes.insert(bytes.count)
+    }
+    #expect(sizes.count > 100)
   }
 
   @Test func aSeedIsOneSequence() throws {

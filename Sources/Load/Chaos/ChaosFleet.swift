@@ -92,11 +92,8 @@ final class ChaosFleet: Sendable {
 
   /// Resident memory of the broker, in MiB.
   func brokerMemory() async -> Double {
-    guard let pid = await fleet.pids["broker"], let status = try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8),
-      let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmRSS:") }),
-      let kib = line.split(whereSeparator: { !$0.isNumber }).first.flatMap({ Double($0) })
-    else { return 0 }
-    return kib / 1024
+    guard let pid = await fleet.pids["broker"] else { return 0 }
+    return Double(ResidentMemory.now(of: "\(pid)") ?? 0) / 0x1p20
   }
 
   // MARK: Jobs

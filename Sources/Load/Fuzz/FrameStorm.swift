@@ -1,7 +1,8 @@
 import Wire
 import ZeroMQ
 
-/// Connections to both ends of a broker that send it damaged messages as fast as it takes them. What it answers is read and dropped.
+/// Connections to both ends of a broker that send it damaged messages as fast as it takes them, and a few that are damaged themselves. What it
+/// answers is read and dropped.
 actor FrameStorm {
   private struct Line {
     let socket: Socket
@@ -12,6 +13,7 @@ actor FrameStorm {
 
   /// Connections do not live for ever either.
   private static let messagesPerLine = 200_000
+  private static let messagesPerRawConnection = 1_000
 
   private nonisolated let loop: SocketLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
@@ -25,6 +27,8 @@ actor FrameStorm {
   private var opened: UInt64 = 0
   private(set) var frames = 0
   private(set) var messages = 0
+  private(set) var rawConnections = 0
+  private var rawPeers: [RawPeers] = []
   private var goal = 0
   private var reached: CheckedContinuation<Void, any Error>?
   private var asking: Socket?
@@ -44,7 +48,12 @@ actor FrameStorm {
 
   /// Returns once this many frames were sent in all.
   func send(_ count: Int) async throws {
-    if workers.isEmpty { workers = try await locate() }
+    if workers.isEmpty {
+      workers = try await locate()
+      for (index, (endpoint, role)) in [(clients, Corpus.Role.request), (workers, .worker)].enumerated() {
+        rawPeers.append(try RawPeers(at: endpoint, bytes: RawBytes(seed: seed &+ UInt64(index), corpus: corpus.all(role))))
+      }
+    }
     if lines.isEmpty { for index in 0..<2 * connections { lines.append(try open(index)) } }
     goal = count
     if frames >= goal { return }
@@ -57,6 +66,7 @@ actor FrameStorm {
   func stop() {
     for line in lines { close(line) }
     lines = []
+    for index in rawPeers.indices { rawPeers[index].close() }
     context.terminate()
   }
 
@@ -92,6 +102,8 @@ actor FrameStorm {
     let mutator = Mutator(seed: seed &+ opened &* 0x9E37_79B9_7F4A_7C15, corpus: own + own + own + strange)
     var options = SocketOptions()
     options.linger = .zero
+    // A ping on a connection whose queue is full, because nobody reads in time, can end this program: see there.
+    options.heartbeatInterval = .zero
     let socket = try Socket(context, .dealer, options)
     try socket.connect(isClient ? clients : workers)
     loop.add(socket) { [unowned self] in assumeIsolated { $0.drain(index) } }
@@ -135,6 +147,10 @@ actor FrameStorm {
         frames += message.count
         messages += 1
         lines[index].left -= 1
+        if messages % Self.messagesPerRawConnection == 0 {
+          try rawPeers[rawConnections % rawPeers.count].next()
+          rawConnections += 1
+        }
         if frames >= goal {
           reached?.resume()
           reached = nil

@@ -1,20 +1,28 @@
 import Client
+import Glibc
 import Wire
 import Worker
 import ZeroMQ
 
 /// Damaged messages against a real broker, and an honest client and honest workers beside them.
 package struct FuzzRun: Sendable {
+  package enum Broker: Hashable, Sendable {
+    /// One that is started for it, with workers. `executables`: the folder of `weir`, `weir-broker` and `weir-worker`.
+    case own(executables: String)
+    /// One that runs already, on this machine.
+    case running(endpoint: String, pid: Int32)
+  }
+
   package struct Settings: Sendable {
-    package var executables: String
+    package var broker: Broker
     package var corpus: Corpus
     package var frames: Int
     package var seed: UInt64
     /// At each of the broker's two ends.
     package var connections: Int
 
-    package init(executables: String, corpus: Corpus, frames: Int, seed: UInt64, connections: Int) {
-      self.executables = executables
+    package init(broker: Broker, corpus: Corpus, frames: Int, seed: UInt64, connections: Int) {
+      self.broker = broker
       self.corpus = corpus
       self.frames = frames
       self.seed = seed
@@ -25,16 +33,26 @@ package struct FuzzRun: Sendable {
   package struct Verdict: Sendable {
     package var frames = 0
     package var messages = 0
+    /// Connections that spoke below the layer of messages.
+    package var rawConnections = 0
     package var seconds = 0.0
-    /// Of the broker, in MiB: before, and after each tenth of the frames.
+    /// Of the broker, in MiB: before, and after each of `parts` equal parts of the frames.
     package var residentMiB: [Double] = []
     package var honestImages = 0
     package var failure: String?
+
+    /// How much more memory the broker had in the last quarter than in the first half, at most: 0.05 is 5 %.
+    package var growth: Double {
+      let half = residentMiB.prefix(FuzzRun.parts / 2 + 1).max() ?? 0
+      let last = residentMiB.suffix(FuzzRun.parts / 4).max() ?? 0
+      return half > 0 ? last / half - 1 : 0
+    }
   }
 
-  private static let parts = 10
-  /// What the broker may grow by once a fifth of the frames has filled its tables.
-  private static let maxGrowthMiB = 32.0
+  package static let parts = 20
+  /// Fewer frames do not fill the broker's tables, so growth says nothing.
+  package static let leastFramesForGrowth = 2_000_000
+  private static let maxGrowth = 0.05
 
   private let settings: Settings
   private let log: @Sendable (String) -> Void
@@ -45,17 +63,15 @@ package struct FuzzRun: Sendable {
     self.log = log
   }
 
-  /// Starts a fleet, floods it, and looks whether it still does honest work.
+  /// Floods the broker, and looks whether it still does honest work.
   package func run() async -> Verdict {
-    let chaos = Chaos.Settings(executables: settings.executables, seed: settings.seed, log: log)
-    // Room for honest jobs beside what damaged submissions ask for, as in a fleet that tenants share; and little of everything, so that the
-    // tables are full soon and growth is seen.
-    let shape = ChaosFleet.Shape(
-      stepMilliseconds: 1, brokerOptions: ["--max-open-tasks", "10000", "--max-tenant-tasks", "2000", "--keep-samples", "2000"])
     do {
-      return try await ChaosFleet.with(chaos, shape) { fleet in
-        var verdict = Verdict()
-        do { try await flood(fleet, &verdict) } catch { verdict.failure = "\(error)" }
+      switch settings.broker {
+      case .own(let executables): return try await runFleet(executables)
+      case .running(let endpoint, let pid):
+        let client = try ChaosFleet.client(endpoint)
+        let verdict = await flood(FuzzTarget(endpoint: endpoint, client: client) { kill(pid, 0) == 0 ? pid : nil })
+        await client.close()
         return verdict
       }
     } catch {
@@ -63,39 +79,53 @@ package struct FuzzRun: Sendable {
     }
   }
 
-  private func flood(_ fleet: ChaosFleet, _ verdict: inout Verdict) async throws {
+  private func runFleet(_ executables: String) async throws -> Verdict {
+    let chaos = Chaos.Settings(executables: executables, seed: settings.seed, log: log)
+    // Room for honest jobs beside what damaged submissions ask for, as in a fleet that tenants share; and little of everything, so that the
+    // tables are full soon and growth is seen.
+    let shape = ChaosFleet.Shape(
+      stepMilliseconds: 1,
+      brokerOptions: ["--max-open-tasks", "10000", "--max-tenant-tasks", "2000", "--keep-samples", "2000", "--cache-bytes", "4MiB"])
+    return try await ChaosFleet.with(chaos, shape) { fleet in
+      await flood(FuzzTarget(endpoint: fleet.endpoint, client: fleet.client) { await fleet.pid("broker") })
+    }
+  }
+
+  private func flood(_ target: FuzzTarget) async -> Verdict {
+    var verdict = Verdict()
+    do { try await flood(target, &verdict) } catch { verdict.failure = "\(error)" }
+    return verdict
+  }
+
+  private func flood(_ target: FuzzTarget, _ verdict: inout Verdict) async throws {
     let start = ContinuousClock.now
-    let broker = await fleet.pid("broker")
+    let broker = await target.pid()
     let loop = try SocketLoop(name: "fuzz")
     defer { loop.stop() }
     let storm = try FrameStorm(
-      at: fleet.endpoint, corpus: settings.corpus, seed: settings.seed, connections: settings.connections, on: loop)
-    verdict.honestImages += try await honestJob(0, fleet)
-    verdict.residentMiB.append(await fleet.brokerMemory())
+      at: target.endpoint, corpus: settings.corpus, seed: settings.seed, connections: settings.connections, on: loop)
+    let isSynthetic = try await target.isSynthetic()
+    let key = "fuzz-\(settings.seed)-\(UInt64.random(in: 0...UInt64.max))"
+    @Sendable func honestJob(_ number: Int) async throws -> Int {
+      isSynthetic ? try await target.honestJob(number, key: key) : 0
+    }
+    verdict.honestImages += try await honestJob(0)
+    verdict.residentMiB.append(try await target.residentMemory())
     for part in 1...Self.parts {
       // An honest job runs in the storm.
-      async let images = honestJob(part, fleet)
+      async let images = honestJob(part)
       try await storm.send(settings.frames / Self.parts * part)
       verdict.honestImages += try await images
-      verdict.residentMiB.append(await fleet.brokerMemory())
+      verdict.residentMiB.append(try await target.residentMemory())
       verdict.frames = await storm.frames
       verdict.messages = await storm.messages
+      verdict.rawConnections = await storm.rawConnections
     }
     await storm.stop()
     verdict.seconds = start.duration(to: .now) / .seconds(1)
-    verdict.honestImages += try await honestJob(Self.parts + 1, fleet)
-    try expect(await fleet.pid("broker") == broker, "the broker ended and was started again")
-    let filled = verdict.residentMiB[Self.parts / 5]
-    let last = verdict.residentMiB[Self.parts]
-    try expect(last - filled <= Self.maxGrowthMiB, "the broker grew from \(filled) to \(last) MiB")
-  }
-
-  /// A job that nobody damaged, and each of its images compared with the oracle's.
-  private func honestJob(_ number: Int, _ fleet: ChaosFleet) async throws -> Int {
-    var submission = fleet.submission(number, steps: [3, 2, 2])
-    submission.pipeline = SyntheticEngine.pipeline.name
-    submission.tenant = "honest"
-    submission.priority = .high
-    return try await fleet.verify(try await fleet.client.submit(submission).job, of: submission)
+    verdict.honestImages += try await honestJob(Self.parts + 1)
+    try expect(await target.pid() == broker, "the broker ended and was started again")
+    guard settings.frames >= Self.leastFramesForGrowth else { return }
+    try expect(verdict.growth <= Self.maxGrowth, "the broker grew by \(Int(verdict.growth * 100)) % after the first half")
   }
 }
