@@ -113,6 +113,9 @@ extension BrokerCore {
   package func differences(fromDisk snapshot: Snapshot, at instant: Instant) -> [String] {
     let restored = BrokerCore(limits: limits, restoring: snapshot, at: instant)
     var faults: [String] = []
+    if quarantine.reasons != restored.quarantine.reasons {
+      faults.append("in quarantine are \(quarantine.reasons), on disk \(restored.quarantine.reasons)")
+    }
     for id in Set(jobs.all.map(\.id)).union(restored.jobs.all.map(\.id)).sorted() {
       guard let job = jobs[id], let saved = restored.jobs[id] else {
         faults.append("job \(id) is \(jobs[id] == nil ? "on disk and nowhere else" : "not on disk")")

@@ -12,11 +12,23 @@ struct ChaosCommand: AsyncParsableCommand {
 
       \(ChaosScenario.allCases.map { "  \($0.rawValue): \($0.summary)" }.joined(separator: "\n"))
 
+      With --engine cascade the networks of --pipeline compute, in these: \
+      \(ChaosScenario.allCases.filter(\.isForNetworks).map(\.rawValue).joined(separator: ", ")). Then every image is compared with the one that the \
+      fleet made of that sample alone, before anything was done to it.
+
       Exit status: 0 every promise was kept, 1 one was not, 2 wrong arguments.
       """)
 
+  enum EngineKind: String, ExpressibleByArgument, CaseIterable { case synthetic, cascade }
+
   @Option(help: "A scenario's name, or all.")
   var scenario: String
+
+  @Option(help: "What computes: a hash chain, or a pipeline's networks.")
+  var engine = EngineKind.synthetic
+
+  @Option(help: ArgumentHelp("With --engine cascade: the folder with cascade.json and its weights.", valueName: "folder"))
+  var pipeline: String?
 
   @Option(help: "What is random comes from it. (default: a random one)")
   var seed: UInt64?
@@ -35,6 +47,13 @@ struct ChaosCommand: AsyncParsableCommand {
       let known = ChaosScenario.allCases.map(\.rawValue).joined(separator: ", ")
       throw ValidationError("--scenario \(scenario): there is no such scenario; there are \(known), and all.")
     }
+    guard (engine == .cascade) == (pipeline != nil) else {
+      throw ValidationError("--engine cascade and --pipeline go together: name the folder that holds cascade.json.")
+    }
+    if engine == .cascade, let chosen = ChaosScenario(rawValue: scenario), !chosen.isForNetworks {
+      let known = ChaosScenario.allCases.filter(\.isForNetworks).map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("--scenario \(scenario) runs with the synthetic engine only; with cascade run \(known), and all.")
+    }
     guard kills >= 1 else { throw ValidationError("--kills \(kills): give at least 1.") }
   }
 
@@ -43,11 +62,15 @@ struct ChaosCommand: AsyncParsableCommand {
     let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let isVerbose = verbose
     let chaos = Chaos(
-      .init(executables: URL(fileURLWithPath: program).deletingLastPathComponent().path, seed: seed, kills: kills) { line in
+      .init(
+        executables: URL(fileURLWithPath: program).deletingLastPathComponent().path,
+        engine: pipeline.map { .cascade(pipeline: $0) } ?? .synthetic, seed: seed, kills: kills
+      ) { line in
         if isVerbose { FileHandle.standardError.write(Data((line + "\n").utf8)) }
       })
     var verdicts: [ChaosVerdict] = []
-    for scenario in ChaosScenario.allCases where self.scenario == "all" || scenario.rawValue == self.scenario {
+    let possible = ChaosScenario.allCases.filter { engine == .synthetic || $0.isForNetworks }
+    for scenario in possible where self.scenario == "all" || scenario.rawValue == self.scenario {
       let verdict = await chaos.run(scenario)
       verdicts.append(verdict)
       print(verdict.line)
@@ -65,6 +88,6 @@ struct ChaosCommand: AsyncParsableCommand {
 extension ChaosVerdict {
   fileprivate var line: String {
     let counts = figures.sorted { $0.key < $1.key }.map { "\($0.key)=\(($0.value * 100).rounded() / 100)" }.joined(separator: " ")
-    return "\(passed ? "kept" : "BROKEN") \(scenario) seed=\(seed) \(seconds) s \(reason ?? counts)"
+    return "\(passed ? "kept" : "BROKEN") \(scenario) engine=\(engine) seed=\(seed) \(seconds) s \(reason ?? counts)"
   }
 }

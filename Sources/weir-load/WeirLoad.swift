@@ -5,7 +5,9 @@ import Programs
 struct WeirLoad: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "weir-load", abstract: "Tries fleets: how fast they are, and what they do under faults.",
-    subcommands: [RunCommand.self, CompareCommand.self, RecordCommand.self, Simulate.self, ChaosCommand.self, FuzzCommand.self])
+    subcommands: [
+      RunCommand.self, CompareCommand.self, RecordCommand.self, Simulate.self, ChaosCommand.self, FuzzCommand.self, LyingWorkerCommand.self,
+    ])
 
   static func main() async { await Program.run(Self.self) }
 }

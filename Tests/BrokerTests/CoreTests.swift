@@ -253,4 +253,20 @@ struct CoreTests {
     driver.pass(120_000, beating: "w0", "w1")
     #expect(driver.status(open) != nil, "a job that is not finished is never forgotten")
   }
+
+  @Test func keysAreATenantsOwnAlsoWithoutAnAccessList() {
+    let driver = CoreDriver()
+    driver.hello("w0", makeHello("w0", pipeline: makePipeline()))
+    func submit(_ tenant: String, seed: UInt64) -> ClientReply? {
+      driver.ask(.submit(Submission(runs: [SampleRun(label: "clay", seed: seed)], key: "same", tenant: tenant)))
+    }
+    guard case .accepted(let hers)? = submit("alice", seed: 1), case .accepted(let his)? = submit("bob", seed: 2) else {
+      Issue.record("a key that another tenant uses was refused")
+      return
+    }
+    #expect(hers.job != his.job && !his.duplicate)
+    driver.restart()
+    #expect(submit("alice", seed: 1) == .accepted(Acceptance(job: hers.job, duplicate: true, samples: 1)))
+    #expect(submit("bob", seed: 2) == .accepted(Acceptance(job: his.job, duplicate: true, samples: 1)))
+  }
 }

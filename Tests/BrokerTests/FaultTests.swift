@@ -438,4 +438,20 @@ struct FaultTests {
 extension CoreDriver {
   /// The id that the next job gets.
   fileprivate var submitLater: UInt64 { 101 }
+
+  @Test func anAdoptedAttemptMeasuresNothing() throws {
+    let pipeline = makePipeline(stages: 1)
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    _ = driver.submit()
+    let assignment = try #require(driver.takeAssignments("a").first)
+    driver.restart()
+    driver.hello("a", makeHello("a", pipeline: pipeline, running: [TaskProgress(assignment.task, step: 3)]))
+    var result = driver.result(assignment, pipeline: pipeline)
+    // Of one step or of all four: the restarted broker can't know.
+    result.computeMilliseconds = 1
+    driver.handle(.worker("a", .result(result)))
+    let key = try #require(driver.core.pipelines.key(forDigest: pipeline.digest))
+    #expect(driver.core.stepTimes.milliseconds(StageKey(pipeline: key, stage: 0)) == nil)
+  }
 }

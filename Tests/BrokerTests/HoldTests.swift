@@ -187,4 +187,43 @@ struct HoldTests {
     #expect(driver.ask(.history(job, sample: 1)) == .history([]))
     #expect(driver.refusal(.history(JobID(rawValue: 9), sample: 0))?.code == .notFound)
   }
+
+  @Test func whatIsNotChosenIsInMemoryAsOnDisk() throws {
+    let driver = driver()
+    let job = try held(driver, count: 2)
+    let drafts = driver.takeAssignments("w0")
+    driver.handle(.worker("w0", .failure(drafts[1].task, reason: "no", permanent: false)))
+    #expect(driver.core.jobs[job]?.samples[1].failures == 1)
+    #expect(driver.ask(.release(job, keep: [0])) == .released(Choice(kept: 1, cancelled: 1)))
+    #expect(driver.core.differences(fromDisk: driver.store.snapshot, at: driver.instant) == [])
+  }
+
+  @Test func whoReportsOnWhatWasNotChosenIsSettledAlsoAfterARestart() throws {
+    let driver = driver()
+    let job = try held(driver, count: 2)
+    let drafts = driver.takeAssignments("w0")
+    #expect(driver.ask(.release(job, keep: [0])) == .released(Choice(kept: 1, cancelled: 1)))
+    driver.restart()
+    let running = drafts.map { TaskProgress($0.task, step: 1) }
+    driver.hello("w0", makeHello("w0", pipeline: pipeline, slots: 8, running: running))
+    _ = driver.takeCommands("w0")
+    driver.finish(drafts[1], at: "w0", pipeline: pipeline)
+    #expect(driver.takeCommands("w0") == [.settled(drafts[1].task)])
+    driver.finish(drafts[0], at: "w0", pipeline: pipeline)
+    #expect(driver.takeCommands("w0").contains(.settled(drafts[0].task)), "it was not sent away")
+  }
+
+  @Test func aRetryKeepsToItsTenantsLimit() throws {
+    var limits = BrokerLimits()
+    limits.maxOpenTasksPerTenant = 6
+    let driver = driver(limits)
+    let job = driver.submit()
+    driver.handle(.worker("w0", .failure(try #require(driver.takeAssignments("w0").first).task, reason: "no", permanent: true)))
+    #expect(driver.status(job)?.state == .failed)
+    let other = driver.submit(2)
+    let refusal = driver.refusal(.retry(job, samples: []))
+    #expect(refusal?.code == .overloaded && refusal?.reason.contains("of tenant") == true, "\(String(describing: refusal))")
+    _ = driver.ask(.cancel(other))
+    #expect(driver.ask(.retry(job, samples: [])) == .retried(samples: 1))
+  }
 }

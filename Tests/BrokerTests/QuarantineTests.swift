@@ -100,4 +100,26 @@ struct QuarantineTests {
     }
     #expect(trials == 5 && driver.core.leases.count == 0)
   }
+
+  @Test func whoLosesTwoDisputesIsQuarantinedOnce() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, slots: 2))
+    _ = driver.submit(2)
+    let lies = driver.takeAssignments("a")
+    driver.pass(5_000)
+    driver.hello("b", makeHello("b", pipeline: pipeline, slots: 2))
+    driver.pass(400, beating: "b")
+    let repeated = driver.takeAssignments("b")
+    #expect(lies.count == 2 && repeated.count == 2)
+    for assignment in repeated { driver.finish(assignment, at: "b", pipeline: pipeline) }
+    driver.hello("a", makeHello("a", pipeline: pipeline, slots: 2))
+    for assignment in lies { driver.handle(.worker("a", wrong(assignment))) }
+    driver.hello("c", makeHello("c", pipeline: pipeline, slots: 2))
+    let trials = driver.takeAssignments("c")
+    #expect(trials.count == 2)
+    for trial in trials { driver.finish(trial, at: "c", pipeline: pipeline) }
+    #expect(quarantined(driver) == ["a"])
+    let records = driver.records.count { if case .quarantined = $0 { true } else { false } }
+    #expect(records == 1)
+  }
 }

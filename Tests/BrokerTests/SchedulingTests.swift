@@ -108,4 +108,27 @@ struct SchedulingTests {
     let later = driver.refusal(.submit(submission(1, tenant: "c")))
     #expect((15_000...20_000).contains(later?.retryAfterMilliseconds ?? 0), "\(String(describing: later))")
   }
+
+  @Test func noisyMeasurementsChangeNobodysShare() throws {
+    let pipeline = makePipeline(stages: 1)
+    let driver = CoreDriver()
+    driver.hello("w", makeHello("w", pipeline: pipeline))
+    var jobs: [JobID: String] = [:]
+    for tenant in ["a", "b"] {
+      let submission = Submission(runs: [SampleRun(label: "clay", seed: 1, count: 40)], tenant: tenant)
+      guard case .accepted(let acceptance)? = driver.ask(.submit(submission)) else { throw NoAnswer() }
+      jobs[acceptance.job] = tenant
+    }
+    var got = ["a": 0, "b": 0]
+    for _ in 0..<40 {
+      let assignment = try #require(driver.takeAssignments("w").first)
+      let tenant = jobs[assignment.task.task.job] ?? ""
+      got[tenant, default: 0] += 1
+      var result = driver.result(assignment, pipeline: pipeline)
+      // One is always measured as fast when the other is about to be charged.
+      result.computeMilliseconds = tenant == "a" ? 400 : 4
+      driver.handle(.worker("w", .result(result)))
+    }
+    #expect(got == ["a": 20, "b": 20])
+  }
 }

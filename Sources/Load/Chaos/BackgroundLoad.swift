@@ -4,6 +4,9 @@ import Worker
 
 /// A closed loop of jobs, each verified, until it is told to stop: what is disturbed in a scenario.
 actor BackgroundLoad {
+  /// Of a job.
+  static let samples: UInt32 = 2
+
   private let fleet: ChaosFleet
   private let steps: [UInt32]
   private var next: Int
@@ -33,7 +36,7 @@ actor BackgroundLoad {
 
   private func one() async throws {
     next += 1
-    let submission = fleet.submission(next, samples: 2, steps: steps)
+    let submission = fleet.submission(next, samples: Self.samples, steps: steps)
     let acceptance = try await fleet.client.submit(submission)
     try expect(acknowledged.insert(acceptance.job).inserted, "job \(acceptance.job) was given to two submissions")
     // A key sent twice is one job.
@@ -59,6 +62,7 @@ extension ChaosFleet {
   func underLoad(
     steps: [UInt32], concurrency: Int, _ mistreat: @escaping @Sendable () async throws -> Void
   ) async throws -> (images: Int, lostSteps: Int) {
+    try await rehearse(samples: BackgroundLoad.samples, steps: steps)
     let load = BackgroundLoad(self, steps: steps)
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await load.run(concurrency: concurrency) }

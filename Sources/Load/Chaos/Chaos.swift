@@ -2,9 +2,17 @@ import Glibc
 
 /// Runs scenarios against real processes.
 package struct Chaos: Sendable {
+  /// What the workers compute.
+  package enum Engine: Hashable, Sendable {
+    case synthetic
+    /// The networks of a pipeline folder.
+    case cascade(pipeline: String)
+  }
+
   package struct Settings: Sendable {
-    /// The folder of `weir`, `weir-broker` and `weir-worker`.
+    /// The folder of `weir`, `weir-broker`, `weir-worker` and `weir-load`.
     package var executables: String
+    package var engine: Engine
     /// What is random comes from it; when a signal arrives is up to the machine.
     package var seed: UInt64
     /// Of the scenario `kills`.
@@ -12,8 +20,12 @@ package struct Chaos: Sendable {
     /// Gets what the processes say, line by line.
     package var log: @Sendable (String) -> Void
 
-    package init(executables: String, seed: UInt64, kills: Int = 1_000, log: @escaping @Sendable (String) -> Void = { _ in }) {
+    package init(
+      executables: String, engine: Engine = .synthetic, seed: UInt64, kills: Int = 1_000,
+      log: @escaping @Sendable (String) -> Void = { _ in }
+    ) {
       self.executables = executables
+      self.engine = engine
       self.seed = seed
       self.kills = kills
       self.log = log
@@ -26,7 +38,9 @@ package struct Chaos: Sendable {
 
   package func run(_ scenario: ChaosScenario) async -> ChaosVerdict {
     let start = ContinuousClock.now
-    var verdict = ChaosVerdict(scenario: scenario.rawValue, seed: settings.seed, passed: true, seconds: 0, figures: [:])
+    var verdict = ChaosVerdict(
+      scenario: scenario.rawValue, engine: settings.engine == .synthetic ? "synthetic" : "cascade", seed: settings.seed, passed: true,
+      seconds: 0, figures: [:])
     do {
       verdict.figures = try await figures(of: scenario)
     } catch {
@@ -53,6 +67,14 @@ package struct Chaos: Sendable {
     case .rollingRestart: try await rollingRestart(settings)
     case .clientDies: try await clientDies(settings)
     case .kills: try await kills(settings)
+    case .batchInvariance: try await batchInvariance(settings)
+    case .deadlines: try await deadlines(settings)
+    case .deadlineMix: try await deadlineMix(settings)
+    case .fairness: try await fairness(settings)
+    case .weights: try await weights(settings)
+    case .headOfLine: try await headOfLine(settings)
+    case .slowWatcher: try await slowWatcher(settings)
+    case .liar: try await liar(settings)
     }
   }
 }

@@ -13,6 +13,8 @@ final class ChaosFleet: Sendable {
     var perStage = 1
     var stepMilliseconds = 5.0
     var slots = 4
+    /// Of each worker; `nil`: one a core.
+    var threads: Int?
     var deadMilliseconds = 2_000
     var checkpointMilliseconds = 200
     var brokerOptions: [String] = []
@@ -20,19 +22,24 @@ final class ChaosFleet: Sendable {
 
   let shape: Shape
   let stages: [String]
+  let oracle: ImageOracle
+  private let settings: Chaos.Settings
   private let folder: String
   private let fleet: LocalFleet
+  private let rehearsals = Rehearsals()
   let endpoint: String
   let client: WeirClient
 
   /// Starts a fleet, runs `body` beside it, stops it, and looks at what is left on its disk.
+  ///
+  /// - Parameter oracle: one that knows from other fleets what this one has to deliver.
   static func with<Result: Sendable>(
-    _ settings: Chaos.Settings, _ shape: Shape, _ body: @Sendable (ChaosFleet) async throws -> Result
+    _ settings: Chaos.Settings, _ shape: Shape, _ oracle: ImageOracle? = nil, _ body: @Sendable (ChaosFleet) async throws -> Result
   ) async throws -> Result {
     let folder = FileManager.default.temporaryDirectory.appending(path: "weir-chaos-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let fleet = try await ChaosFleet(settings, shape, folder)
+    let fleet = try await ChaosFleet(settings, shape, oracle ?? ImageOracle(settings.engine), folder)
     let result: Result
     do {
       result = try await body(fleet)
@@ -44,16 +51,25 @@ final class ChaosFleet: Sendable {
     return result
   }
 
-  private init(_ settings: Chaos.Settings, _ shape: Shape, _ folder: String) async throws {
+  private init(_ settings: Chaos.Settings, _ shape: Shape, _ oracle: ImageOracle, _ folder: String) async throws {
     // The crash handler of Swift's runtime can hang where the signal comes from outside; these processes have to die of it.
     setenv("SWIFT_BACKTRACE", "enable=no", 1)
+    self.settings = settings
     self.shape = shape
+    self.oracle = oracle
     self.folder = folder
-    stages = SyntheticEngine.pipeline.stages.map(\.name)
+    let engine: FleetPlan.Engine
+    switch settings.engine {
+    case .synthetic:
+      stages = SyntheticEngine.pipeline.stages.map(\.name)
+      engine = .synthetic(stepMilliseconds: shape.stepMilliseconds)
+    case .cascade(let pipeline):
+      stages = try pipelineStages(pipeline)
+      engine = .cascade(pipeline: pipeline)
+    }
     var plan = FleetPlan(
-      executables: settings.executables, bind: "tcp://127.0.0.1:0", data: "\(folder)/data",
-      engine: .synthetic(stepMilliseconds: shape.stepMilliseconds),
-      workers: stages.map { FleetPlan.StageWorkers(stages: [$0], count: shape.perStage) }, slots: shape.slots)
+      executables: settings.executables, bind: "tcp://127.0.0.1:0", data: "\(folder)/data", engine: engine,
+      workers: stages.map { FleetPlan.StageWorkers(stages: [$0], count: shape.perStage) }, slots: shape.slots, threads: shape.threads)
     plan.brokerOptions =
       [
         "--beat-ms", "200", "--dead-ms", "\(shape.deadMilliseconds)", "--checkpoint-ms", "\(shape.checkpointMilliseconds)",
@@ -96,13 +112,57 @@ final class ChaosFleet: Sendable {
     return Double(ResidentMemory.now(of: "\(pid)") ?? 0) / 0x1p20
   }
 
+  /// Starts a worker of the synthetic engine that may lie, beside the fleet's own.
+  func startLiar(_ lie: LyingEngine.Lie, stage: String, name: String, stepMilliseconds: Double) throws -> Companion {
+    try Companion(
+      settings, "weir-load",
+      [
+        "lying-worker", "--stage", stage, "--broker", endpoint, "--name", name, "--step-ms", "\(stepMilliseconds)", "--slots",
+        "\(shape.slots)", "--lie", lie.rawValue,
+      ])
+  }
+
   // MARK: Jobs
+
+  /// Steps of each stage: so many of the synthetic engine's, or a few of networks, which take longer.
+  func steps(_ synthetic: [UInt32], cascade: [UInt32]) -> [UInt32] { settings.engine == .synthetic ? synthetic : cascade }
+
+  /// No step of this fleet takes less time.
+  var leastStepMilliseconds: Double { settings.engine == .synthetic ? shape.stepMilliseconds : 20 }
+
+  /// How many images there are that differ.
+  private var variety: Int { settings.engine == .synthetic ? .max : 3 }
+
+  /// Labels that are used, by number.
+  var labels: UInt64 { settings.engine == .synthetic ? 12 : 2 }
+
+  func options(_ steps: [UInt32]) -> [StageOptions] { zip(stages, steps).map { StageOptions(stage: $0, steps: $1) } }
 
   /// A job of a few images, which differ with `number`.
   func submission(_ number: Int, samples: UInt32 = 3, steps: [UInt32]) -> Submission {
-    Submission(
-      runs: [SampleRun(label: "class-\(number % 12)", seed: UInt64(number) * 1_000, count: samples)],
-      options: zip(stages, steps).map { StageOptions(stage: $0, steps: $1) }, key: "chaos-\(number)")
+    let image = number % variety
+    return Submission(
+      runs: [SampleRun(label: "\(UInt64(image) % labels)", seed: UInt64(image) * 1_000, count: samples)], options: options(steps),
+      key: "chaos-\(number)")
+  }
+
+  /// Has the fleet make, while it is at rest and one at a time, all the images that jobs like this one will ask for, unless they can be known
+  /// without.
+  func rehearse(samples: UInt32 = 3, steps: [UInt32]) async throws {
+    if settings.engine == .synthetic { return }
+    for number in 0..<variety { try await rehearse(submission(number, samples: samples, steps: steps)) }
+  }
+
+  func rehearse(_ submission: Submission) async throws {
+    for sample in ImageOracle.samples(of: submission) where await !oracle.knows(sample) {
+      let alone = Submission(
+        runs: [SampleRun(label: sample.label, seed: sample.seed)], options: sample.options, key: WeirClient.randomKey())
+      let job = try await client.submit(alone).job
+      let status = try await finished(job)
+      try expect(status.state == .done, "job \(job) of a fleet at rest is \(status.state)")
+      await oracle.learn(sample, try await client.fetch(job, sample: 0).tensor)
+      await rehearsals.insert(job)
+    }
   }
 
   func finished(_ job: JobID) async throws -> JobStatus {
@@ -112,7 +172,7 @@ final class ChaosFleet: Sendable {
     return last
   }
 
-  /// Waits for a job's end, fetches all of its images, and compares each byte with the oracle's.
+  /// Waits for a job's end, fetches all of its images, and compares each byte with what the oracle says.
   ///
   /// - Returns: how many images that were.
   @discardableResult
@@ -120,14 +180,11 @@ final class ChaosFleet: Sendable {
     let status = try await finished(job)
     try expect(status.state == .done, "job \(job) is \(status.state): \(status.details.compactMap(\.error).first ?? "")")
     var sample: UInt32 = 0
-    for run in submission.runs {
-      let label = UInt32(SyntheticEngine.pipeline.labels.firstIndex(of: run.label) ?? 0)
-      for offset in 0..<UInt64(run.count) {
-        let image = try await client.fetch(job, sample: sample)
-        let expected = try SyntheticEngine.reference(label: label, seed: run.seed &+ offset, options: submission.options)
-        try expect(image.tensor == expected, "image \(sample) of job \(job) is not what the oracle says")
-        sample += 1
-      }
+    for expected in ImageOracle.samples(of: submission) {
+      let image = try await client.fetch(job, sample: sample)
+      let isRight = try await oracle.image(expected) == image.tensor
+      try expect(isRight, "image \(sample) of job \(job) is not what the oracle says")
+      sample += 1
     }
     try expect(status.samples == sample, "job \(job) has \(status.samples) samples, not \(sample)")
     return Int(sample)
@@ -140,7 +197,8 @@ final class ChaosFleet: Sendable {
   }
 
   /// The broker remembers each acknowledged job, as done, and among the newest, of which it lists some hundreds, there is no other.
-  func expectJobs(_ jobs: Set<JobID>) async throws {
+  func expectJobs(_ submitted: Set<JobID>) async throws {
+    let jobs = submitted.union(await rehearsals.jobs)
     let known = try await client.jobs(limit: 1_000).map(\.job)
     try expect(
       Set(known).isSubset(of: jobs) && Set(known).count == known.count, "the broker knows a job that nobody submitted, or one twice")
@@ -149,6 +207,13 @@ final class ChaosFleet: Sendable {
       try expect(state == .done, "job \(job) was acknowledged and done, and is \(state)")
     }
   }
+}
+
+/// Jobs that showed what others have to deliver.
+private actor Rehearsals {
+  private(set) var jobs: Set<JobID> = []
+
+  func insert(_ job: JobID) { jobs.insert(job) }
 }
 
 extension JobStatus {

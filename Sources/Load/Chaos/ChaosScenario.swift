@@ -15,6 +15,22 @@ package enum ChaosScenario: String, CaseIterable, Sendable {
   case rollingRestart = "rolling-restart"
   case clientDies = "client-dies"
   case kills = "kills"
+  case batchInvariance = "batch-invariance"
+  case deadlines = "deadlines"
+  case deadlineMix = "deadline-mix"
+  case fairness = "fairness"
+  case weights = "weights"
+  case headOfLine = "head-of-line"
+  case slowWatcher = "slow-watcher"
+  case liar = "liar"
+
+  /// Those that say as much about networks as about hash chains; the others are about time, which networks would only make longer.
+  package var isForNetworks: Bool {
+    switch self {
+    case .workerKilled, .workerFrozen, .brokerKilled, .rollingRestart, .clientDies, .batchInvariance: true
+    default: false
+    }
+  }
 
   package var summary: String {
     switch self {
@@ -32,6 +48,17 @@ package enum ChaosScenario: String, CaseIterable, Sendable {
     case .rollingRestart: "18: every process is stopped with SIGTERM and replaced under load"
     case .clientDies: "21: a client dies after it submitted and comes back: the same job, the same images"
     case .kills: "many random SIGKILLs, SIGSTOPs and SIGCONTs over workers and broker (--kills)"
+    case .batchInvariance:
+      "13: a sample alone, among others that come and go at each step, on any worker, slots and threads: the same bytes"
+    case .deadlines: "14: what expires in the queue never starts, what expires at work stops and leaves its slot to others"
+    case .deadlineMix: "14: deadlines met at 0.8, 1.0 and 1.2 of the capacity that was measured; nothing is done late"
+    case .fairness:
+      "15: one tenant submits 10,000 large jobs, another a small one a second, whose times stay within twice those of an idle fleet"
+    case .weights: "15: two tenants with weights 3:1 and more work than the fleet can do; it does 3:1 of it"
+    case .headOfLine:
+      "16: small jobs behind a train of large ones, of another tenant or with deadlines: at most half the time of first come, first served"
+    case .slowWatcher: "22: a client reads what it watches much more slowly than it changes: it misses states, and no end and no image"
+    case .liar: "23: a worker's result has a wrong bit: it is found out and gets no more work, also after a restart; no image is wrong"
     }
   }
 }
@@ -39,6 +66,8 @@ package enum ChaosScenario: String, CaseIterable, Sendable {
 /// What came of a scenario.
 package struct ChaosVerdict: Sendable, Encodable {
   package var scenario: String
+  /// What computed.
+  package var engine: String
   package var seed: UInt64
   package var passed: Bool
   /// What was broken.

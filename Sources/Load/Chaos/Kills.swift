@@ -27,7 +27,7 @@ func kills(_ settings: Chaos.Settings) async throws -> [String: Double] {
       }
     }
     let count = await tally.kills
-    let allowed = lostStepsBound(shape)
+    let allowed = fleet.lostStepsBound
     // As watchers saw it: a task's new attempt, or a restarted broker, shows the step of its last checkpoint.
     try expect(lost <= count * allowed, "\(lost) steps were lost in \(count) kills; \(allowed) each are allowed")
     return [

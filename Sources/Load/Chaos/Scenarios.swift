@@ -8,12 +8,15 @@ import ZeroMQ
 
 func workerKilled(_ settings: Chaos.Settings) async throws -> [String: Double] {
   var random = SplitMix64(seed: settings.seed)
-  let moments = (0..<3).map { _ in UInt64.random(in: 20...100, using: &random) }
+  let moments = (0..<3).map { _ in Double.random(in: 0.04...0.16, using: &random) }
   return try await ChaosFleet.with(settings, .init()) { fleet in
-    let submission = fleet.submission(1, samples: 4, steps: [150, 150, 150])
+    let steps = fleet.steps([150, 150, 150], cascade: [40, 30, 12])
+    let submission = fleet.submission(1, samples: 4, steps: steps)
+    try await fleet.rehearse(submission)
     let job = try await fleet.client.submit(submission).job
     var worst = 0
-    for (stage, moment) in zip(fleet.stages, moments) {
+    for (index, stage) in fleet.stages.enumerated() {
+      let moment = UInt64((moments[index] * 4 * Double(steps[index])).rounded(.up))
       _ = try await fleet.wait(for: job, "its \(stage)'s step \(moment)") { ($0.stage(stage)?.stepsDone ?? 0) >= moment }
       let before = try await fleet.client.status(of: job).stage(stage)?.stepsDone ?? 0
       await fleet.signal("\(stage)-1", SIGKILL)
@@ -24,20 +27,20 @@ func workerKilled(_ settings: Chaos.Settings) async throws -> [String: Double] {
       worst = max(worst, Int(before) - Int(after.stage(stage)?.stepsDone ?? 0))
     }
     try await fleet.verify(job, of: submission)
-    let bound = lostStepsBound(fleet.shape)
+    let bound = fleet.lostStepsBound
     try expect(worst <= bound, "\(worst) steps were lost with one worker; \(bound) are allowed")
     return ["lost_steps_worst": Double(worst), "lost_steps_allowed": Double(bound)]
   }
 }
 
-/// Steps that a worker's death may cost: of each slot those since its last checkpoint, and what the checkpoint took to arrive.
-func lostStepsBound(_ shape: ChaosFleet.Shape) -> Int {
-  shape.slots * (Int((Double(shape.checkpointMilliseconds) / shape.stepMilliseconds).rounded(.up)) + 4)
+extension ChaosFleet {
+  /// Steps that a worker's death may cost: of each slot those since its last checkpoint, and what the checkpoint took to arrive.
+  var lostStepsBound: Int { shape.slots * (Int((Double(shape.checkpointMilliseconds) / leastStepMilliseconds).rounded(.up)) + 4) }
 }
 
 func workerFrozen(_ settings: Chaos.Settings) async throws -> [String: Double] {
   try await ChaosFleet.with(settings, .init(perStage: 2, deadMilliseconds: 1_000)) { fleet in
-    let (images, lost) = try await fleet.underLoad(steps: [40, 40, 40], concurrency: 4) {
+    let (images, lost) = try await fleet.underLoad(steps: fleet.steps([40, 40, 40], cascade: [8, 6, 4]), concurrency: 4) {
       for stage in fleet.stages {
         try await Task.sleep(for: .milliseconds(500))
         await fleet.signal("\(stage)-1", SIGSTOP)
@@ -54,7 +57,7 @@ func brokerKilled(_ settings: Chaos.Settings) async throws -> [String: Double] {
   var random = SplitMix64(seed: settings.seed)
   let pauses = (0..<10).map { _ in Int.random(in: 300...1_200, using: &random) }
   return try await ChaosFleet.with(settings, .init(perStage: 1)) { fleet in
-    let (images, _) = try await fleet.underLoad(steps: [15, 10, 5], concurrency: 4) {
+    let (images, _) = try await fleet.underLoad(steps: fleet.steps([15, 10, 5], cascade: [6, 4, 3]), concurrency: 4) {
       for pause in pauses {
         try await Task.sleep(for: .milliseconds(pause))
         await fleet.signal("broker", SIGKILL)
@@ -274,7 +277,7 @@ func spike(_ settings: Chaos.Settings) async throws -> [String: Double] {
 
 func rollingRestart(_ settings: Chaos.Settings) async throws -> [String: Double] {
   try await ChaosFleet.with(settings, .init(perStage: 2)) { fleet in
-    let (images, lost) = try await fleet.underLoad(steps: [30, 20, 10], concurrency: 3) {
+    let (images, lost) = try await fleet.underLoad(steps: fleet.steps([30, 20, 10], cascade: [6, 4, 3]), concurrency: 3) {
       for name in fleet.workers + ["broker"] {
         await fleet.signal(name, SIGTERM)
         try await Task.sleep(for: .seconds(1))
@@ -286,7 +289,8 @@ func rollingRestart(_ settings: Chaos.Settings) async throws -> [String: Double]
 
 func clientDies(_ settings: Chaos.Settings) async throws -> [String: Double] {
   try await ChaosFleet.with(settings, .init()) { fleet in
-    let submission = fleet.submission(1, steps: [30, 20, 10])
+    let submission = fleet.submission(1, steps: fleet.steps([30, 20, 10], cascade: [6, 4, 3]))
+    try await fleet.rehearse(submission)
     let dying = try ChaosFleet.client(fleet.endpoint)
     let job = try await dying.submit(submission).job
     await dying.close()

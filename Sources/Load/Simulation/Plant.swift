@@ -34,6 +34,7 @@ package enum Plant: String, CaseIterable, Sendable {
   case tenantLimitOffByOne = "tenant-limit-off-by-one"
   case keySharedAcrossTenants = "key-shared-across-tenants"
   case blameTheHonest = "blame-the-honest"
+  case forgetQuarantine = "forget-quarantine"
 
   package var explanation: String {
     switch self {
@@ -71,6 +72,7 @@ package enum Plant: String, CaseIterable, Sendable {
     case .tenantLimitOffByOne: "a tenant may have one open task more than the limit"
     case .keySharedAcrossTenants: "a key that two tenants use is the first one's job"
     case .blameTheHonest: "of two workers with different results the other one is quarantined"
+    case .forgetQuarantine: "a restart forgets who is quarantined"
     }
   }
 }

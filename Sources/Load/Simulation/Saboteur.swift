@@ -37,6 +37,7 @@ struct Saboteur {
     var snapshot = snapshot
     switch plant {
     case .forgetJobs: _ = snapshot.jobs.popLast()
+    case .forgetQuarantine: snapshot.quarantined = []
     case .reuseAttempts:
       for job in snapshot.jobs.indices {
         for sample in snapshot.jobs[job].samples.indices where snapshot.jobs[job].samples[sample].attempt > 0 {
