@@ -46,7 +46,7 @@ func deadlines(_ settings: Chaos.Settings) async throws -> [String: Double] {
   }
 }
 
-/// Jobs of a few samples at random times, whose deadlines leave two to ten times what they need alone, at three loads.
+/// Jobs of a few samples at random times, whose deadlines leave twice to five times what they need alone, at three loads.
 func deadlineMix(_ settings: Chaos.Settings) async throws -> [String: Double] {
   let shape = ChaosFleet.Shape(stepMilliseconds: 10, slots: 4, checkpointMilliseconds: 2_000)
   return try await ChaosFleet.with(settings, shape) { fleet in
@@ -74,8 +74,9 @@ private struct DeadlineMix {
     var submission: Submission
   }
 
-  private static let steps: [UInt32] = [20, 20, 20]
-  private static let jobs = 100
+  /// One stage has most of the work, so that its slots are the fleet's capacity.
+  private static let steps: [UInt32] = [20, 2, 2]
+  private static let jobs = 150
 
   private let fleet: ChaosFleet
 
@@ -83,23 +84,22 @@ private struct DeadlineMix {
 
   /// Samples a second that the fleet, and the machine it is on, do for good.
   func capacity() async throws -> Double {
-    let job = try await fleet.client.submit(fleet.submission(1, samples: 60, steps: Self.steps)).job
+    let job = try await fleet.client.submit(fleet.submission(1, samples: 80, steps: Self.steps)).job
     _ = try await fleet.finished(job)
-    let ends = try await fleet.client.history(of: job).filter { $0.stage == 2 }.compactMap(\.endedUnixMilliseconds).sorted()
-    // Without the beginning, when the last stage waits for the others.
+    let ends = try await fleet.client.history(of: job).filter { $0.stage == 0 }.compactMap(\.endedUnixMilliseconds).sorted()
     let (first, last) = (ends[ends.count / 4], ends[ends.count - 1])
     return Double(ends.count - 1 - ends.count / 4) * 1_000 / Double(max(last - first, 1))
   }
 
   func trace(_ perSecond: Double, seed: UInt64, first: Int) -> [Arrival] {
     var random = SplitMix64(seed: seed)
-    let alone = 3 * 20 * fleet.shape.stepMilliseconds
+    let alone = 24 * fleet.shape.stepMilliseconds
     var seconds = 0.0
     return (0..<Self.jobs).map { number in
       let samples = UInt32.random(in: 1...4, using: &random)
       var submission = fleet.submission(first + number, samples: samples, steps: Self.steps)
       let work = alone + Double(samples) * 1_000 / perSecond
-      submission.deadlineMilliseconds = UInt64(work * Double.random(in: 2...10, using: &random))
+      submission.deadlineMilliseconds = UInt64(work * Double.random(in: 2...5, using: &random))
       // Jobs of 2.5 samples.
       seconds += -2.5 / perSecond * log(1 - random.unit())
       return Arrival(time: .seconds(seconds), submission: submission)

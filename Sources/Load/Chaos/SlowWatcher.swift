@@ -9,6 +9,9 @@ import ZeroMQ
 func slowWatcher(_ settings: Chaos.Settings) async throws -> [String: Double] {
   let shape = ChaosFleet.Shape(stepMilliseconds: 2, slots: 16, checkpointMilliseconds: 2_000)
   return try await ChaosFleet.with(settings, shape) { fleet in
+    // What the broker keeps of recent outputs, in bounds, it keeps from here on.
+    let first = fleet.submission(0, samples: 80, steps: [2, 2, 2])
+    try await fleet.verify(try await fleet.client.submit(first).job, of: first)
     let submissions = (1...120).map { fleet.submission($0, samples: 1, steps: [300, 300, 300]) }
     let jobs = try await fleet.submitAll(submissions)
     let before = await fleet.brokerMemory()
