@@ -82,6 +82,7 @@ let targets: [Target] = [
   library("Programs", [argumentParser]),
   library("LocalFleet", ["CLinuxShims", subprocess, system]),
   library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images"]),
+  library("Evaluation", ["Tensors", "Images"]),
   tool("weir", ["Client", "LocalFleet", "Images", "Wire", "ZeroMQ", "Digests"]),
   tool("weir-broker", ["Broker", logging, lifecycle, signals]),
   // Not a product: it measures the broker, for ops/bench/broker.
@@ -91,7 +92,7 @@ let targets: [Target] = [
     path: "ops/bench/broker-load", swiftSettings: swiftSettings),
   tool("weir-worker", ["Worker", "NetworkEngine", "Tensors", "ZeroMQ", logging, lifecycle, signals]),
   tool("weir-load", ["Load", "Client", "Broker"]),
-  tool("weir-lab", ["Training", "Cascade", "UNet", "Diffusion", "Tensors", "Images", "Digests"]),
+  tool("weir-lab", ["Training", "Evaluation", "Cascade", "UNet", "Diffusion", "Tensors", "Images", "Digests"]),
   tests("ZeroMQ"),
   tests("Wire", ["ZeroMQ", "Digests", "CWeirProto", "CProtobufC"]),
   tests("Images"),
@@ -103,6 +104,7 @@ let targets: [Target] = [
   tests("Worker", ["Wire", "ZeroMQ"]),
   tests("Client", ["Wire", "ZeroMQ", "LocalFleet", "weir"]),
   tests("Load", ["Client", "Wire", "Worker", "ZeroMQ", logging], exclude: ["Corpus"]),
+  tests("Evaluation", ["Tensors", "Images"], resources: [.copy("Goldens")]),
   tests("Training", ["Cascade", "UNet", "Diffusion", "Tensors", "Images"]),
   .testTarget(
     name: "FleetTests",

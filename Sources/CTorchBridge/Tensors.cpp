@@ -282,8 +282,27 @@ wt_status wt_linear(wt_tensor x, wt_tensor weight, wt_tensor bias, wt_tensor *ou
   return produce(out, [&] { return at::linear(value(x), value(weight), optional(bias)); });
 }
 
-wt_status wt_conv2d(wt_tensor x, wt_tensor weight, wt_tensor bias, int64_t stride, int64_t padding, wt_tensor *out) {
-  return produce(out, [&] { return at::conv2d(value(x), value(weight), optional(bias), {stride, stride}, {padding, padding}); });
+wt_status wt_conv2d(
+    wt_tensor x, wt_tensor weight, wt_tensor bias, int64_t stride, int64_t padding, int64_t groups, wt_tensor *out) {
+  return produce(
+      out, [&] { return at::conv2d(value(x), value(weight), optional(bias), {stride, stride}, {padding, padding}, {1, 1}, groups); });
+}
+
+wt_status wt_pad2d(wt_tensor x, int64_t left, int64_t right, int64_t top, int64_t bottom, wt_tensor *out) {
+  return produce(out, [&] { return at::constant_pad_nd(value(x), {left, right, top, bottom}, 0); });
+}
+
+wt_status wt_resize_bicubic(wt_tensor x, int64_t height, int64_t width, wt_tensor *out) {
+  return produce(out, [&] { return at::_upsample_bicubic2d_aa(value(x), {height, width}, /*align_corners=*/false); });
+}
+
+wt_status wt_eigh(wt_tensor x, wt_tensor *values, wt_tensor *vectors) {
+  return guarded([&] {
+    auto [found, columns] = at::linalg_eigh(value(x));
+    const auto first = wrap(found);
+    *vectors = wrap(columns);
+    *values = first;
+  });
 }
 
 wt_status wt_group_norm(wt_tensor x, int64_t groups, wt_tensor weight, wt_tensor bias, double eps, wt_tensor *out) {

@@ -43,13 +43,18 @@ extension Tensor {
     try Tensor.make("linear", keeping: self, weight, bias) { wt_linear(handle, weight.handle, bias?.handle, $0) }
   }
 
-  /// x (N, in, H, W), weight (out, in, kh, kw), bias (out).
+  /// x (N, in, H, W), weight (out, in / groups, kh, kw), bias (out).
   package func conv2d(
-    _ weight: Tensor, _ bias: Tensor? = nil, stride: Int = 1, padding: Int = 0
+    _ weight: Tensor, _ bias: Tensor? = nil, stride: Int = 1, padding: Int = 0, groups: Int = 1
   ) throws(TorchError) -> Tensor {
     try Tensor.make("conv2d", keeping: self, weight, bias) {
-      wt_conv2d(handle, weight.handle, bias?.handle, Int64(stride), Int64(padding), $0)
+      wt_conv2d(handle, weight.handle, bias?.handle, Int64(stride), Int64(padding), Int64(groups), $0)
     }
+  }
+
+  /// Zeros around the last two dimensions.
+  package func padded(left: Int, right: Int, top: Int, bottom: Int) throws(TorchError) -> Tensor {
+    try Tensor.make("padded", keeping: self) { wt_pad2d(handle, Int64(left), Int64(right), Int64(top), Int64(bottom), $0) }
   }
 
   /// activation(conv2d + bias + residual) in one oneDNN call. CPU, f32 or bf16 throughout; not differentiable.
@@ -101,5 +106,10 @@ extension Tensor {
   /// Bilinear with half-pixel centres (align_corners false), no antialiasing.
   package func upsampleBilinear(height: Int, width: Int) throws(TorchError) -> Tensor {
     try Tensor.make("upsampleBilinear", keeping: self) { wt_upsample_bilinear(handle, Int64(height), Int64(width), $0) }
+  }
+
+  /// Bicubic, with antialiasing where it gets smaller: Pillow's `resize`, but for its rounding to bytes.
+  package func resizedBicubic(height: Int, width: Int) throws(TorchError) -> Tensor {
+    try Tensor.make("resizedBicubic", keeping: self) { wt_resize_bicubic(handle, Int64(height), Int64(width), $0) }
   }
 }

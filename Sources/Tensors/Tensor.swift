@@ -62,6 +62,11 @@ extension Tensor {
     try self.init(elements: elements, shape: shape, dtype: .f32, device: device)
   }
 
+  /// f64 elements in row-major order.
+  package convenience init(_ elements: [Double], shape: [Int], device: Device = .cpu) throws(TorchError) {
+    try self.init(elements: elements, shape: shape, dtype: .f64, device: device)
+  }
+
   /// i64 elements in row-major order.
   package convenience init(_ elements: [Int64], shape: [Int], device: Device = .cpu) throws(TorchError) {
     try self.init(elements: elements, shape: shape, dtype: .i64, device: device)
@@ -160,6 +165,11 @@ extension Tensor {
   /// The elements in row-major order, converted to f32.
   package func floats() throws(TorchError) -> [Float] {
     try read(.f32, as: Float.self)
+  }
+
+  /// The elements in row-major order, converted to f64.
+  package func doubles() throws(TorchError) -> [Double] {
+    try read(.f64, as: Double.self)
   }
 
   /// The elements in row-major order, converted to i64.

@@ -101,14 +101,23 @@ wt_status wt_to_dtype(wt_tensor x, wt_dtype dtype, wt_tensor *out);
 wt_status wt_to_device(wt_tensor x, const char *device, wt_tensor *out);
 wt_status wt_clone(wt_tensor x, wt_tensor *out);
 
+/* ---- linear algebra ---- */
+/* Of a symmetric matrix: eigenvalues, ascending, and eigenvectors as columns. */
+wt_status wt_eigh(wt_tensor x, wt_tensor *values, wt_tensor *vectors);
+
 /* ---- networks; bias, weight, scale, shift may be NULL where said ---- */
 wt_status wt_linear(wt_tensor x, wt_tensor weight, wt_tensor bias /* NULL */, wt_tensor *out);
-wt_status wt_conv2d(wt_tensor x, wt_tensor weight, wt_tensor bias /* NULL */, int64_t stride, int64_t padding, wt_tensor *out);
+wt_status wt_conv2d(
+    wt_tensor x, wt_tensor weight, wt_tensor bias /* NULL */, int64_t stride, int64_t padding, int64_t groups, wt_tensor *out);
+/* Zeros around the last two dimensions. */
+wt_status wt_pad2d(wt_tensor x, int64_t left, int64_t right, int64_t top, int64_t bottom, wt_tensor *out);
 wt_status wt_group_norm(wt_tensor x, int64_t groups, wt_tensor weight /* NULL */, wt_tensor bias /* NULL */, double eps, wt_tensor *out);
 wt_status wt_embedding(wt_tensor weight, wt_tensor indices, wt_tensor *out);
 wt_status wt_upsample_nearest2x(wt_tensor x, wt_tensor *out);
 wt_status wt_avg_pool2x2(wt_tensor x, wt_tensor *out);
 wt_status wt_upsample_bilinear(wt_tensor x, int64_t height, int64_t width, wt_tensor *out);
+/* With antialiasing where it gets smaller, as Pillow's. */
+wt_status wt_resize_bicubic(wt_tensor x, int64_t height, int64_t width, wt_tensor *out);
 /* GroupNorm, affine, x*(1+scale)+shift, SiLU in one pass; see GroupNorm.cpp. Not differentiable. */
 wt_status wt_fused_group_norm(
     wt_tensor x, int64_t groups, wt_tensor weight /* NULL */, wt_tensor bias /* NULL */, double eps, wt_tensor scale /* NULL */,
