@@ -26,9 +26,12 @@ struct Backlog {
 
     mutating func add(_ change: Work, _ share: Share) {
       total += change
-      var work = shares[share] ?? Work()
-      work += change
-      shares[share] = work == Work() ? nil : work
+      guard let index = shares.index(forKey: share) else {
+        if change != Work() { shares[share] = change }
+        return
+      }
+      shares.values[index] += change
+      if shares.values[index] == Work() { shares.remove(at: index) }
     }
   }
 
@@ -45,7 +48,13 @@ struct Backlog {
   func shares(_ stage: StageKey) -> [Share: Work] { stages[stage]?.shares ?? [:] }
 
   mutating func add(_ change: Work, _ stage: StageKey, _ share: Share) {
-    stages[stage, default: Stage()].add(change, share)
-    if stages[stage]?.shares.isEmpty == true { stages[stage] = nil }
+    guard let index = stages.index(forKey: stage) else {
+      var new = Stage()
+      new.add(change, share)
+      if !new.shares.isEmpty { stages[stage] = new }
+      return
+    }
+    stages.values[index].add(change, share)
+    if stages.values[index].shares.isEmpty { stages.remove(at: index) }
   }
 }

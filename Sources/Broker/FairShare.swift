@@ -14,12 +14,16 @@ struct FairShare {
 
   /// The start tag served last.
   private var now = 0.0
-  /// Where idle tenants' last turns ended, if that is still ahead.
+  /// Where idle tenants' last turns ended, if that is still ahead. Of too many the smallest are remitted: tenants may be anybody's inventions.
   private var debts: [String: Double] = [:]
+  /// How many there may be before those that time has paid are looked for.
+  private var patience = 64
+  static let maxDebts = 1_024
   /// Of the tenants with work, the next first.
   private var turns: [Turn] = []
 
   var isEmpty: Bool { turns.isEmpty }
+  var debtCount: Int { debts.count }
 
   /// The tenant has work from now on.
   mutating func activate(_ tenant: String) {
@@ -44,8 +48,13 @@ struct FairShare {
   mutating func deactivate(_ tenant: String) {
     guard let turn = remove(tenant) else { return }
     if turn.start > now { debts[tenant] = turn.start }
-    // Debts that time has paid.
-    if debts.count > 2 * turns.count + 64 { debts = debts.filter { $0.value > now } }
+    guard debts.count > patience else { return }
+    debts = debts.filter { $0.value > now }
+    if debts.count > Self.maxDebts / 2 {
+      let kept = debts.sorted { ($0.value, $0.key) > ($1.value, $1.key) }.prefix(Self.maxDebts / 2)
+      debts = Dictionary(uniqueKeysWithValues: kept.map { ($0.key, $0.value) })
+    }
+    patience = min(2 * debts.count + 64, Self.maxDebts - 1)
   }
 
   private mutating func insert(_ turn: Turn) {

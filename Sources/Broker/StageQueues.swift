@@ -41,14 +41,16 @@ struct StageQueues {
       waiting[tenant, default: []].insert(contentsOf: entries)
     }
 
-    mutating func removeFirst(_ tenant: String, cost: Double?, weight: Double) {
-      guard let index = waiting.index(forKey: tenant) else { return }
+    /// False if the tenant has nothing here.
+    mutating func removeFirst(_ tenant: String, cost: Double?, weight: Double) -> Bool {
+      guard let index = waiting.index(forKey: tenant) else { return false }
       _ = waiting.values[index].popMin()
       if let cost { turns.charge(tenant, cost, weight: weight) }
       if waiting.values[index].isEmpty {
         waiting.remove(at: index)
         turns.deactivate(tenant)
       }
+      return true
     }
 
     mutating func filter(_ isKept: (Entry) -> Bool) {
@@ -66,6 +68,15 @@ struct StageQueues {
     var lines = Array(repeating: Line(), count: Priority.allCases.count)
     /// Stale entries included.
     var count = 0
+
+    mutating func push(_ entries: some Collection<Entry>, _ share: Share) {
+      lines[share.priority.rank].push(entries, share.tenant)
+      count += entries.count
+    }
+
+    mutating func removeFirst(_ share: Share, cost: Double?, weight: Double) {
+      if lines[share.priority.rank].removeFirst(share.tenant, cost: cost, weight: weight) { count -= 1 }
+    }
   }
 
   /// Fewer stale entries than this are not worth a purge.
@@ -78,6 +89,9 @@ struct StageQueues {
   /// Of those that work was ever queued for.
   var stageCount: Int { stages.count }
 
+  /// Of tenants without work, in the class of a stage that has the most.
+  var mostDebts: Int { stages.values.reduce(0) { $1.lines.reduce($0) { max($0, $1.turns.debtCount) } } }
+
   /// What a stage may hold of which this many samples wait.
   static func bound(waiting: Int) -> Int { waiting == 0 ? 0 : 2 * waiting + slack }
 
@@ -85,8 +99,7 @@ struct StageQueues {
 
   mutating func push(_ entries: some Collection<Entry>, _ stage: StageKey, _ share: Share) {
     if entries.isEmpty { return }
-    stages[stage, default: Classes()].lines[share.priority.rank].push(entries, share.tenant)
-    stages[stage]?.count += entries.count
+    stages[stage, default: Classes()].push(entries, share)
   }
 
   /// Takes out all entries of a stage but one of each sample that waits.
@@ -124,9 +137,8 @@ struct StageQueues {
   ///
   /// - Parameter cost: what its tenant is charged, `nil` if the entry was stale.
   mutating func removeFirst(_ stage: StageKey, _ share: Share, cost: Double?, weight: Double) {
-    guard stages[stage]?.lines[share.priority.rank].waiting[share.tenant] != nil else { return }
-    stages[stage]?.lines[share.priority.rank].removeFirst(share.tenant, cost: cost, weight: weight)
-    stages[stage]?.count -= 1
+    guard let index = stages.index(forKey: stage) else { return }
+    stages.values[index].removeFirst(share, cost: cost, weight: weight)
   }
 }
 

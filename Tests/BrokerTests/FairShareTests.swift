@@ -72,4 +72,29 @@ struct FairShareTests {
     share.deactivate("b")
     #expect(share.next(where: { _ in true }) == nil && share.isEmpty)
   }
+
+  /// Names cost nothing, so what is remembered of each must not add up.
+  @Test func tenantsThatComeOnceAreForgotten() {
+    var share = FairShare()
+    share.activate("worker")
+    for number in 0..<5_000 {
+      let tenant = "tenant\(number)"
+      share.activate(tenant)
+      share.charge(tenant, Double(1 + number % 7), weight: 1)
+      share.deactivate(tenant)
+      #expect(share.debtCount <= FairShare.maxDebts)
+    }
+    // The largest debts are the ones that are kept.
+    share.activate("debtor")
+    share.charge("debtor", 1_000, weight: 1)
+    share.deactivate("debtor")
+    for number in 0..<5_000 {
+      let tenant = "other\(number)"
+      share.activate(tenant)
+      share.charge(tenant, 1, weight: 1)
+      share.deactivate(tenant)
+    }
+    share.activate("debtor")
+    #expect(share.next(where: { _ in true }) == "worker")
+  }
 }

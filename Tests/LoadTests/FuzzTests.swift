@@ -86,7 +86,7 @@ import ZeroMQ
     var first = RawBytes(seed: 7, corpus: corpus)
     var second = RawBytes(seed: 7, corpus: corpus)
     var sizes: Set<Int> = []
-    for _ in 0..<1_000 {
+    for _ in 0..<20_000 {
       let bytes = first.next()
       #expect(second.next() == bytes)
       sizes.insert(bytes.count)

@@ -31,7 +31,7 @@ struct RawBytes {
     // The protocol's first and second versions.
     case 5: return [1, 0] + damaged(messages())
     case 6: return [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 1, 5, 0, 0] + damaged(messages())
-    case 7: return greeting(["PLAIN", "CURVE", "GSSAPI", ""][below(4)]) + short(Self.command, name("HELLO") + noise(upTo: 250))
+    case 7: return greeting(["PLAIN", "CURVE", "GSSAPI", ""][below(4)]) + short(Self.command, name("HELLO") + noise(upTo: 240))
     case 8: return greeting() + damaged(ready())
     case 9: return greeting() + ready() + hugeFrame() + noise(upTo: 100)
     case 10:
