@@ -23,6 +23,7 @@ final class BrokerEngine {
   private static let stalledRetryInterval = Duration.milliseconds(500)
   private static let stalledRetryMilliseconds: UInt32 = 1_000
   private static let maxStalledBytes = 64 << 20
+  private static let releaseInterval = Duration.seconds(10)
   /// How often the access list is looked at.
   private static let accessInterval = Duration.seconds(1)
 
@@ -126,6 +127,8 @@ final class BrokerEngine {
     loop.add(clientSocket) { [unowned self] in readClients() }
     loop.add(workerSocket) { [unowned self] in readWorkers() }
     loop.onTurnEnd { [weak self] in self?.endTurn() }
+    // A flood is no reason to keep so much for ever.
+    loop.releaseFreedMemory(every: Self.releaseInterval)
     handle(.tick)
     scheduleAccess()
   }

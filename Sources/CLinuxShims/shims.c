@@ -2,6 +2,7 @@
 #include "CLinuxShims.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -37,6 +38,10 @@ int CLinuxShims_signal_when_parent_ends(int signal, int parent) {
   if (getppid() == parent) return 0;
   errno = ESRCH;
   return -1;
+}
+
+void CLinuxShims_release_freed_memory(unsigned long spare) {
+  if (mallinfo2().fordblks > spare) malloc_trim(0);
 }
 
 void CLinuxShims_block_signals(void) {

@@ -95,6 +95,14 @@ package final class SocketLoop: SerialExecutor, Sendable {
     state.timers.remove(timer.rawValue)
   }
 
+  /// Gives memory that was freed back to the system, from time to time, as long as the loop runs.
+  package func releaseFreedMemory(every interval: Duration) {
+    schedule(after: interval) { [weak self] in
+      CLinuxShims_release_freed_memory(16 << 20)
+      self?.releaseFreedMemory(every: interval)
+    }
+  }
+
   // MARK: Turns
 
   /// Calls `body` at the end of every turn, after all that arrived in it was handled: the place to do once for all of it what is

@@ -19,6 +19,9 @@ void CLinuxShims_set_thread_name(const char *name);
 /// -1 and errno on failure: ESRCH if `parent` has ended already.
 int CLinuxShims_signal_when_parent_ends(int signal, int parent);
 
+/// Gives memory that was freed back to the kernel, if it is more than `spare` bytes: what a burst took stays with the C library otherwise.
+void CLinuxShims_release_freed_memory(unsigned long spare);
+
 /// Blocks every signal in the calling thread, so that signals reach the threads that handle them.
 void CLinuxShims_block_signals(void);
 
