@@ -89,7 +89,7 @@ package final class Journal {
     guard let statements else { throw JournalError(.unusable, "journal \(directory.files.journal) is closed") }
     try statements.begin.run()
     do {
-      if writer == nil { writer = try JournalWriter(connection, read().contents) }
+      _ = try places()
       try writer?.write(records)
       try statements.commit.run()
     } catch {
@@ -128,8 +128,8 @@ package final class Journal {
   /// The output of a stage, checked against the digest it was written with.
   package func output(_ key: TensorKey) throws(JournalError) -> WireTensor {
     let tensors = try read { () throws -> [WireTensor] in
-      guard let writer, let statements else { return [] }
-      let id = JobPlace.output(try writer.number(key.job, key.sample), key.stage)
+      guard let statements else { return [] }
+      let id = JobPlace.output(try places().number(key.job, key.sample), key.stage)
       statements.output.bind(1, id)
       return try self.tensors(statements.output, .output, digest: 2, name: 5)
     }
@@ -142,14 +142,24 @@ package final class Journal {
   /// The tensors of a task's latest checkpoint, checked likewise.
   package func checkpoint(of task: TaskID) throws(JournalError) -> [WireTensor] {
     let tensors = try read { () throws -> [WireTensor] in
-      guard let writer, let statements else { return [] }
-      let slots = JobPlace.checkpoints(try writer.number(task.job, task.sample))
-      statements.checkpoint.bind(1, slots.lowerBound)
-      statements.checkpoint.bind(2, slots.upperBound)
-      return try self.tensors(statements.checkpoint, .checkpoint, digest: 4, name: 5, stage: task.stage)
+      guard let statements, let checkpoint = try places().checkpoint(task) else { return [] }
+      statements.checkpoint.bind(1, checkpoint.slots.lowerBound)
+      statements.checkpoint.bind(2, checkpoint.slots.upperBound)
+      let tensors = try self.tensors(
+        statements.checkpoint, .checkpoint, digest: 4, name: 5, [Int64(task.stage), Int64(checkpoint.record.step)])
+      // Of a damaged journal one of them may be lost, or another may be there of before.
+      return tensors.reduce(0) { $0 + UInt64($1.data.count) } == checkpoint.record.bytes ? tensors : []
     }
     guard !tensors.isEmpty else { throw JournalError(.damaged, "journal \(directory.files.journal) has no checkpoint of \(task)") }
     return tensors
+  }
+
+  /// Where everything is; read again if memory is ahead of the disk.
+  private func places() throws -> JournalWriter {
+    if let writer { return writer }
+    let writer = try JournalWriter(connection, read().contents)
+    self.writer = writer
+    return writer
   }
 
   private func read<Value>(_ body: () throws -> Value) throws(JournalError) -> Value {
@@ -159,14 +169,14 @@ package final class Journal {
   /// - Parameters:
   ///   - digest: the column of the digest.
   ///   - name: that of the tensor's name, which type, shape, length and data follow.
-  ///   - stage: what the first column after the seal has to be, if anything.
+  ///   - first: what the first columns after the seal have to be.
   private func tensors(
-    _ statement: SQLStatement, _ table: JournalTable, digest: Int32, name: Int32, stage: UInt32? = nil
+    _ statement: SQLStatement, _ table: JournalTable, digest: Int32, name: Int32, _ first: [Int64] = []
   ) throws -> [WireTensor] {
     var tensors: [WireTensor] = []
     defer { statement.reset() }
     while try statement.step() {
-      if let stage, statement.int(2) != Int64(stage) { continue }
+      if first.enumerated().contains(where: { statement.int(Int32($0.offset + JournalTable.firstColumn)) != $0.element }) { continue }
       let data = statement.bytes(name + 4)
       let sizes = statement.text(name + 2).split(separator: ",").compactMap { UInt32($0) }
       guard table.isWhole(statement), !statement.isNull(name + 4),
@@ -188,8 +198,8 @@ package final class Journal {
   ///   - limit: attempts at most.
   package func attempts(_ job: JobID, from sample: UInt32, limit: Int) throws(JournalError) -> [Attempt] {
     let attempts = try read { () throws -> [Attempt] in
-      guard let writer, let row = statements?.attempts else { return [] }
-      let (first, ids) = try writer.attempts(job, from: sample)
+      guard let row = statements?.attempts else { return [] }
+      let (first, ids) = try places().attempts(job, from: sample)
       row.bind(1, ids.lowerBound)
       row.bind(2, ids.upperBound)
       row.bind(3, Int64(limit))

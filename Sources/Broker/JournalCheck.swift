@@ -27,10 +27,12 @@ package struct JournalCheck: Sendable {
     // Before anything else: what is read after it goes at least as far.
     let marked = JournalMark.read(files.mark)
     do {
+      let stored = JournalFiles(files.journal)
+      if stored.pages(.committed).isJournal { try JournalSchema.admit(stored.pages(.committed).migrations, files.journal) }
       // The log of a running broker changes while one looks.
-      if !isInUse, let damage = JournalOpening.damage(JournalPages(files.journal), marked) {
+      if !isInUse, let damage = JournalOpening.damage(stored, marked) {
         findings.append(damage)
-        if !JournalPages(files.journal).hasDatabase { return }
+        if stored.database.isEmpty { return }
       }
       // SQLite makes these to read, and leaves them if it may not write.
       let made = ["-wal", "-shm"].map { files.journal + $0 }.filter { !FileManager.default.fileExists(atPath: $0) }
@@ -43,6 +45,12 @@ package struct JournalCheck: Sendable {
       // One transaction, so that all of it is of one moment.
       try database.read { db in
         guard let connection = SQLConnection(db) else { return }
+        // The cut log of a newer one may look so, too.
+        if findings.isEmpty, try JournalSchema.isOlder(db) {
+          throw JournalError(
+            .otherVersion, "journal \(files.journal) was written by an older weir-broker; this one brings it up to date when it starts on it")
+        }
+        if let fault = try JournalSchema.fault(db) { findings.append(fault) }
         try look(files.journal, connection, marked)
       }
     } catch {

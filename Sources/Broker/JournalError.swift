@@ -9,8 +9,8 @@ package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible 
     case locked
     /// The file belongs to another program.
     case foreign
-    /// A newer broker wrote it.
-    case newer
+    /// Another version of the broker wrote it, whose tables this one does not know.
+    case otherVersion
     /// What is on disk is not what was written.
     case damaged
     /// A write failed for good.

@@ -19,30 +19,29 @@ enum JournalOpening {
     let path = files.journal
     try finishRebuilding(files)
     let marked = JournalMark.read(files.mark)
-    let pages = JournalPages(path)
+    var stored = JournalFiles(path)
+    let isJournal = stored.pages(.committed).isJournal
+    if isJournal { try JournalSchema.admit(stored.pages(.committed).migrations, path) }
     var findings: [String] = []
-    var damage = self.damage(pages, marked)
+    var damage = self.damage(stored, marked)
     if damage == nil {
       do {
         var opened = try openWhole(files, isInUse: (marked.turn ?? 0) > 0)
         opened.findings += missing(marked, opened.contents.turn)
         return opened
       } catch {
-        guard pages.isJournal || marked != .missing, let what = describeDamage(error) else { throw error }
+        guard isJournal || marked != .missing, let what = describeDamage(error) else { throw error }
         damage = what
+        // SQLite may have moved the log into the file.
+        stored = JournalFiles(path)
       }
     }
     guard let damage else { throw JournalError(.unusable, "journal \(path) cannot be opened") }
     findings.append("the journal was damaged: \(damage)")
-    findings += try rebuild(JournalPages(path, withUncommitted: isAhead(marked, pages)), files)
+    findings += try rebuild(stored, stored.states(marked), files)
     var opened = try openWhole(files, isInUse: true)
     opened.findings = findings + opened.findings + missing(marked, opened.contents.turn)
     return opened
-  }
-
-  /// What the log has behind its last commit was acknowledged too if the mark says that more was.
-  private static func isAhead(_ marked: JournalMark.Reading, _ pages: JournalPages) -> Bool {
-    marked.turn.map { $0 > pages.turn } ?? false
   }
 
   static func missing(_ marked: JournalMark.Reading, _ last: Int64) -> [String] {
@@ -55,24 +54,25 @@ enum JournalOpening {
   }
 
   /// What is wrong that SQLite would not notice, or would take for something else.
-  static func damage(_ pages: JournalPages, _ marked: JournalMark.Reading) -> String? {
-    if pages.frames.isHeaderDamaged { return "the header of its log is not what was written" }
-    let damaged = pages.frames.damaged
+  static func damage(_ stored: JournalFiles, _ marked: JournalMark.Reading) -> String? {
+    let frames = stored.frames
+    if frames.isHeaderDamaged { return "the header of its log is not what was written" }
+    let damaged = frames.damaged
     if !damaged.isEmpty {
       let numbers = damaged.prefix(20).map { "\($0.number)" }.joined(separator: ", ")
-      return "\(damaged.count) of the \(pages.frames.all.count) frames of its log are not what was written: \(numbers)"
+      return "\(damaged.count) of the \(frames.all.count) frames of its log are not what was written: \(numbers)"
     }
-    if pages.frames.all.count > pages.frames.found, isAhead(marked, pages) {
-      return "its log breaks off in the middle of a commit that was acknowledged"
-    }
-    guard (marked.turn ?? 0) > 0 || pages.logBytes > 0 && pages.isJournal else { return nil }
-    if !pages.hasDatabase { return pages.isEmpty ? "its files are gone" : "its file is gone, and only its log is there" }
+    if stored.isLogCut { return "its log lacks commits that its file has" }
+    if stored.breaksOff(marked) { return "its log breaks off in the middle of a commit that was acknowledged" }
+    let pages = stored.pages(.committed)
+    guard (marked.turn ?? 0) > 0 || !stored.log.isEmpty && pages.isJournal else { return nil }
+    if stored.database.isEmpty { return stored.isEmpty ? "its files are gone" : "its file is gone, and only its log is there" }
     return pages.isHeaderWhole ? nil : "the header of its file is not what was written"
   }
 
   /// What an error says about the journal; `nil` if it says something about the machine instead.
   static func describeDamage(_ error: any Error) -> String? {
-    if let error = error as? JournalError { return [.damaged, .foreign, .newer].contains(error.code) ? error.message : nil }
+    if let error = error as? JournalError { return [.damaged, .foreign].contains(error.code) ? error.message : nil }
     guard let error = error as? DatabaseError else { return nil }
     switch error.resultCode {
     case .SQLITE_BUSY, .SQLITE_LOCKED, .SQLITE_NOMEM, .SQLITE_READONLY, .SQLITE_FULL, .SQLITE_CANTOPEN, .SQLITE_PERM, .SQLITE_AUTH,
@@ -132,10 +132,10 @@ enum JournalOpening {
     try claim(database, file)
     let migrator = JournalSchema.migrator
     if try database.read(migrator.hasBeenSuperseded) {
-      throw JournalError(
-        .newer, "journal \(file) was written by another weir-broker, a newer one by the look of it; use that, or another --data")
+      throw JournalError(.damaged, "journal \(file): the list of its schema's versions is not what was written")
     }
     try migrator.migrate(database)
+    if let fault = try database.read(JournalSchema.fault) { throw JournalError(.damaged, "journal \(file): \(fault)") }
     return try database.writeWithoutTransaction { db in
       // An acknowledgement leaves only after its record is on disk, so every commit waits for the disk. What is deleted is overwritten, as far as
       // that costs nothing, so that no salvage finds it.
@@ -179,9 +179,9 @@ enum JournalOpening {
   /// Puts a new journal in the place of a damaged one, and that aside.
   ///
   /// The new one is complete under a name of its own before the old one goes; a crash in between is made good by `finishRebuilding`.
-  private static func rebuild(_ pages: JournalPages, _ files: DataDirectory.Files) throws -> [String] {
+  private static func rebuild(_ stored: JournalFiles, _ states: [JournalFiles.State], _ files: DataDirectory.Files) throws -> [String] {
     let path = files.journal
-    var findings = try JournalSalvage.rebuild(pages, at: path + ".building")
+    var findings = try JournalSalvage.rebuild(stored, states, at: path + ".building")
     let aside = files.folder + "/damaged-\(timestamp())"
     try FileManager.default.createDirectory(atPath: aside, withIntermediateDirectories: true)
     for suffix in ["", "-wal"] where FileManager.default.fileExists(atPath: path + suffix) {

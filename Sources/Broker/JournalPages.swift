@@ -1,41 +1,46 @@
 import Foundation
 
-/// The pages of a journal as they lie in its two files, read without SQLite: for journals that SQLite can't read any more.
+/// The pages of a journal in one of the states that its files hold.
 struct JournalPages {
   static let pageSize = 4_096
   static let magic = Array("SQLite format 3\0".utf8)
+  /// Tables begin on one of so many first pages, and those that have a few rows end there.
+  private static let firstPages: UInt32 = 64
 
-  private let database: Data
-  private let log: Data
-  let frames: LogFrames
+  private let files: JournalFiles
   /// Where the log has a newer version of a page.
   private var newer: [UInt32: Int] = [:]
-  /// Where the versions lie that the damaged newest ones of some pages replaced; 0 is the file.
-  private(set) var spares: [(page: UInt32, offset: Int)] = []
+  /// Pages whose version is not what was written.
+  private(set) var damaged: Set<UInt32> = []
+  /// There are versions of which nobody knows the page.
+  private(set) var hasHomelessVersions = false
   private(set) var count: UInt32
 
-  /// - Parameter withUncommitted: also what the log has after its last commit.
-  init(_ journalPath: String, withUncommitted: Bool = false) {
-    database = (try? Data(contentsOf: URL(fileURLWithPath: journalPath), options: .alwaysMapped)) ?? Data()
-    log = (try? Data(contentsOf: URL(fileURLWithPath: journalPath + "-wal"), options: .alwaysMapped)) ?? Data()
-    frames = LogFrames(log, pageSize: Self.pageSize)
-    count = UInt32(clamping: (database.count + Self.pageSize - 1) / Self.pageSize)
-    var replaced: [UInt32: Int] = [:]
-    for frame in withUncommitted ? frames.all[...] : frames.all.prefix(frames.committed) where frame.page > 0 {
+  init(_ files: JournalFiles, _ state: JournalFiles.State) {
+    self.files = files
+    let all = files.frames.all
+    let frames =
+      switch state {
+      case .file: all.prefix(0)
+      case .found: all.prefix(files.frames.found)
+      case .committed: all.prefix(files.frames.committed)
+      case .begun: all[...]
+      }
+    let stored = UInt32(clamping: (files.database.count + Self.pageSize - 1) / Self.pageSize)
+    // What lies behind the end that a commit gave the file is left over.
+    count = frames.last { $0.isWhole && $0.commitSize > 0 }?.commitSize ?? stored
+    let most = max(count, stored, 1)
+    for (index, frame) in frames.enumerated() {
       // A page's number that is damaged may be anything.
-      guard frame.isWhole || frame.page <= max(count, frames.size) else { continue }
-      replaced[frame.page] = frame.isWhole ? nil : newer[frame.page] ?? 0
+      guard frame.isWhole || (1...most).contains(frame.page) else {
+        hasHomelessVersions = true
+        continue
+      }
       newer[frame.page] = frame.offset
-      count = max(count, frame.page)
+      if frame.isWhole { damaged.remove(frame.page) } else { damaged.insert(frame.page) }
+      if index >= files.frames.committed { count = max(count, frame.page) }
     }
-    // A damaged version may have lost one row of many, so it counts if it is a page's last, and so does the one before it.
-    spares = replaced.map { ($0.key, $0.value) }.sorted { $0.0 < $1.0 }
   }
-
-  var isEmpty: Bool { database.isEmpty && log.isEmpty }
-  /// Whether the file itself is there, and not only its log.
-  var hasDatabase: Bool { !database.isEmpty }
-  var logBytes: Int { log.count }
 
   /// Whether the files say that they are a SQLite database, and a journal.
   var isJournal: Bool {
@@ -48,15 +53,14 @@ struct JournalPages {
     withPage(1) { isJournal && $0.half(16) == Self.pageSize && $0[18..<24].elementsEqual([2, 2, 0, 64, 32, 32]) }
   }
 
-  /// The newest version of a page, counted from 1; what a file's end cuts off is filled up with zeros.
-  func withPage<Result>(_ number: UInt32, _ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
-    try withVersion(number, newer[number] ?? 0, body)
-  }
+  /// Where a page's version lies in the log; 0: in the file.
+  func version(_ number: UInt32) -> Int { newer[number] ?? 0 }
 
-  /// The version of a page at a place in the log; 0 is the file.
-  func withVersion<Result>(_ number: UInt32, _ offset: Int, _ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+  /// A page, counted from 1; what a file's end cuts off is filled up with zeros.
+  func withPage<Result>(_ number: UInt32, _ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+    let offset = version(number)
     let start = offset > 0 ? offset : (Int(number) - 1) * Self.pageSize
-    return try (offset > 0 ? log : database).withUnsafeBytes { bytes in
+    return try (offset > 0 ? files.log : files.database).withUnsafeBytes { bytes in
       if start >= 0, start + Self.pageSize <= bytes.count {
         return try body(UnsafeRawBufferPointer(rebasing: bytes[start..<start + Self.pageSize]))
       }
@@ -66,13 +70,34 @@ struct JournalPages {
     }
   }
 
+  /// The rows of a page that make sense.
+  func rows(_ number: UInt32) -> [StoredRow] { withPage(number) { StoredRow.rows(of: $0, in: self).rows } }
+
+  /// Whether a page is not what was written, and had rows of which nothing is left.
+  func hasLostRows(_ number: UInt32) -> Bool {
+    // Every so many pages there is one that says what the next ones are for.
+    guard damaged.contains(number), (Int(number) - 2) % (Self.pageSize / 5 + 1) != 0 else { return false }
+    return withPage(number) { StoredRow.rows(of: $0, in: self).areSomeLost }
+  }
+
   /// Number of the last commit, if it is where it always is: on one of the first pages.
   var turn: Int64 {
     var turn: Int64 = 0
-    for number in 1...max(1, min(count, 64)) {
-      for row in withPage(number, { StoredRow.rows(of: $0, in: self) }) where row.table == .turn { turn = max(turn, row.int(2) ?? 0) }
+    for number in 1...max(1, min(count, Self.firstPages)) {
+      for row in rows(number) where row.table == .turn { turn = max(turn, row.int(2) ?? 0) }
     }
     return turn
+  }
+
+  /// The migrations it has been through, as far as their list is there. Theirs are the only rows of one value.
+  var migrations: Set<String> {
+    var migrations: Set<String> = []
+    for number in 1...max(1, min(count, Self.firstPages)) {
+      for row in rows(number) where row.columns.count == 1 {
+        row.withValue(0) { if case .text(let bytes) = $0 { migrations.insert(String(decoding: bytes, as: UTF8.self)) } }
+      }
+    }
+    return migrations
   }
 
   /// Pages that hold nothing, as far as their list makes sense.

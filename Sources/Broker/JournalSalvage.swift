@@ -5,26 +5,37 @@ import Wire
 
 /// Builds a new journal from whatever rows of a damaged one are what was written.
 ///
-/// It looks at every page for itself: where a tree of SQLite's is damaged, the rows beyond are still there.
+/// It looks at every page for itself: where a tree of SQLite's is damaged, the rows beyond are still there. What the journal's newest state lacks
+/// and may have lost is taken from the states before it, so that nothing is lost that SQLite would find.
 struct JournalSalvage {
-  private let pages: JournalPages
-  private let free: Set<UInt32>
+  /// The newest first.
+  private var states: [SalvageState]
   private let connection: SQLConnection
   private var writers: [JournalTable: RowWriter] = [:]
-  /// By their first sample.
-  private var jobs: [(id: JobID, place: JobPlace)] = []
+  private var jobs = SampleOwners()
+  /// Those of them that the state being read has added.
+  private var added = SampleOwners()
   /// What was written of rows that may be there in several versions, of which the newest counts.
   private var versions: [JournalTable: [Int64: Int64]] = [:]
+  /// Rows of the newest state that are not what was written.
+  private var damaged: [(page: UInt32, row: StoredRow)] = []
+  /// Their ids, and those of rows whose tensors are not.
+  private var wanted: [JournalTable: Set<Int64>] = [:]
+  /// The pages of such tensors' rows.
+  private var damagedTensors: Set<UInt32> = []
+  /// The newest state lacks more than those.
+  private var lacksMore: Bool
   private var orphans = 0
   private(set) var findings: [String] = []
 
+  /// - Parameter states: of the files, the newest first.
   /// - Returns: what was lost, a line each.
-  static func rebuild(_ pages: JournalPages, at path: String) throws -> [String] {
+  static func rebuild(_ files: JournalFiles, _ states: [JournalFiles.State], at path: String) throws -> [String] {
     for suffix in ["", "-wal", "-shm"] { try? FileManager.default.removeItem(atPath: path + suffix) }
     let database = try DatabaseQueue(path: path, configuration: JournalOpening.configuration)
     defer { try? database.close() }
     let connection = try JournalOpening.prepare(database, path)
-    var salvage = try JournalSalvage(pages, connection)
+    var salvage = try JournalSalvage(files, states, connection)
     try database.writeWithoutTransaction { db in
       try db.inTransaction(.immediate) {
         try salvage.copyRows()
@@ -37,108 +48,112 @@ struct JournalSalvage {
     return salvage.findings
   }
 
-  private init(_ pages: JournalPages, _ connection: SQLConnection) throws {
-    self.pages = pages
+  private init(_ files: JournalFiles, _ states: [JournalFiles.State], _ connection: SQLConnection) throws {
+    self.states = states.map { SalvageState(files.pages($0)) }
     self.connection = connection
-    free = pages.free
+    // The commits behind damage are whole but for it; of one that breaks off nobody knows what is missing.
+    lacksMore = states.first != .committed
     for table in JournalTable.all { writers[table] = try RowWriter(table, connection) }
   }
 
   /// First what tells of jobs, then what belongs to one.
-  private enum Pass { case jobs, samples }
+  private enum Pass { case jobs, parts }
 
   private mutating func copyRows() throws {
-    try copyRows(.jobs)
-    jobs.sort { $0.place.first < $1.place.first }
-    try copyRows(.samples)
+    for index in states.indices {
+      if index > 0 { states[index].leaveOut(states[0], Set(damaged.map(\.page))) }
+      for number in states[index].numbers { try copyRows(number, index, .jobs) }
+      states[index].jobs.sort()
+      jobs.add(added)
+      jobs.sort()
+      added = SampleOwners()
+      if index == 0, let oldest = states.last?.pages, states[0].hasLostPages(since: oldest) { lacksMore = true }
+    }
+    for index in states.indices {
+      for number in states[index].numbers { try copyRows(number, index, .parts) }
+      guard index > 0 else { continue }
+      for number in damagedTensors.subtracting(states[index].numbers).sorted() { try copyRows(number, index, .parts) }
+    }
+    for (page, row) in damaged { if let what = describe(row) { findings.append("page \(page): \(what)") } }
     if orphans > 0 { findings.append("\(orphans) rows of jobs that are lost are left out") }
   }
 
-  private mutating func copyRows(_ pass: Pass) throws {
-    guard pages.count > 1 else { return }
-    for number in 2...pages.count where !free.contains(number) {
-      try copyRows(pages.withPage(number) { StoredRow.rows(of: $0, in: pages) }, number, pass)
-    }
-    for (number, offset) in pages.spares {
-      try copyRows(spareRows(number, offset), number, pass)
-    }
-  }
-
-  /// The rows of a page's older version that the damaged newer one has lost, and not those that it has no more.
-  private func spareRows(_ number: UInt32, _ offset: Int) -> [StoredRow] {
-    let newer = pages.withPage(number) { StoredRow.rows(of: $0, in: pages) }
-    let older = pages.withVersion(number, offset) { StoredRow.rows(of: $0, in: pages) }
-    let damaged = Set(newer.filter { $0.table == nil }.map(\.id))
-    // A page that says it has none may have lost its head.
-    let cells = pages.withPage(number) { StoredRow.count($0) }
-    return cells != 0 && newer.count == cells ? older.filter { damaged.contains($0.id) } : older
-  }
-
-  private mutating func copyRows(_ rows: [StoredRow], _ page: UInt32, _ pass: Pass) throws {
+  private mutating func copyRows(_ number: UInt32, _ index: Int, _ pass: Pass) throws {
+    let rows = states[index].pages.rows(number)
+    if index == 0, pass == .jobs { states[0].look(at: number, rows) }
     for row in rows {
-      if let table = row.table {
-        let isOfSample = [.sample, .output, .checkpoint, .attempt].contains(table)
-        if isOfSample == (pass == .samples) { try copy(row, table, page) }
-      } else if let what = describe(row, pass) {
-        findings.append("page \(page): \(what)")
+      guard let table = row.table else {
+        guard index == 0, pass == .jobs else { continue }
+        damaged.append((number, row))
+        if let table = row.likelyTable { wanted[table, default: []].insert(row.id) }
+        continue
       }
+      let isPart = [.ending, .choice, .sample, .output, .checkpoint, .attempt].contains(table)
+      guard isPart == (pass == .parts) else { continue }
+      let isWanted = index == 0 || lacksMore || wanted[table]?.contains(row.id) == true
+      if table == .job { try copyJob(row, number, index, isWanted) }
+      guard isWanted else { continue }
+      if isPart { try copyPart(row, table, number, index) } else { try copy(row, table) }
     }
   }
 
-  private mutating func copy(_ row: StoredRow, _ table: JournalTable, _ page: UInt32) throws {
+  private mutating func copyJob(_ row: StoredRow, _ page: UInt32, _ index: Int, _ isWanted: Bool) throws {
+    guard let number = row.int(2), let first = row.int(4), let stages = row.int(5) else { return }
+    let count = row.withValue(11) { if case .blob(let bytes) = $0 { SeedRuns.decode(bytes).count } else { 0 } }
+    guard count > 0 else { return }
+    let id = JobID(rawValue: UInt64(journalValue: number))
+    let place = JobPlace(row: row.id, first: first, count: Int64(count), stages: stages)
+    states[index].jobs.add(id, place, page)
+    // The samples of a job that was forgotten may have become those of another.
+    guard isWanted, !jobs.overlap(place), isNewest(row, .job, 0) else { return }
+    added.add(id, place, page)
+    try write(row, .job)
+  }
+
+  private mutating func copy(_ row: StoredRow, _ table: JournalTable) throws {
     switch table {
     case .pipeline, .pipelineCopy:
       // The two tables have the same rows: one is enough for both.
+      guard isNewest(row, .pipeline, 0) else { return }
       for table in [JournalTable.pipeline, .pipelineCopy] { try write(row, table) }
-    case .job:
-      guard let id = row.int(2), let first = row.int(4), let stages = row.int(5) else { return }
-      let count = row.withValue(11) { if case .blob(let bytes) = $0 { SeedRuns.decode(bytes).count } else { 0 } }
-      guard count > 0, isNewest(row, table, 0) else { return }
-      jobs.append(
-        (
-          JobID(rawValue: UInt64(journalValue: id)),
-          JobPlace(row: row.id, first: first, count: Int64(count), stages: stages)
-        ))
-      try write(row, table)
-    // That a job is forgotten comes after its end.
-    case .ending: if isNewest(row, table, row.int(2) == nil ? 1 : 0) { try write(row, table) }
     case .turn: if isNewest(row, table, row.int(2) ?? 0) { try write(row, table) }
-    case .sample:
-      guard job(ofSample: row.id) != nil else {
-        orphans += 1
-        return
-      }
-      if isNewest(row, table, row.int(2) ?? 0) { try write(row, table) }
-    case .output:
-      guard let (job, place) = job(ofSample: row.id >> JobPlace.stageBits) else {
-        orphans += 1
-        return
-      }
-      let isWhole = hasTensor(row, digest: 2)
-      if !isWhole, !row.withValue(8, { if case .null = $0 { true } else { false } }) {
-        findings.append("page \(page): the tensor of \(name(row.id, job, place)) is damaged")
-      }
-      if isNewest(row, table, isWhole ? 1 : 0) { try write(row, table, withTensor: isWhole) }
-    case .checkpoint:
-      guard let (job, place) = job(ofSample: row.id >> JobPlace.slotBits) else {
-        orphans += 1
-        return
-      }
-      guard hasTensor(row, digest: 4) else {
-        findings.append(
-          "page \(page): a checkpoint of sample \((row.id >> JobPlace.slotBits) - place.first) of job \(job) is damaged")
-        return
-      }
-      if isNewest(row, table, (row.int(2) ?? 0) << 32 | (row.int(3) ?? 0)) { try write(row, table, withTensor: true) }
-    case .choice, .quarantine: if isNewest(row, table, 0) { try write(row, table) }
-    case .attempt:
-      guard job(ofSample: row.id >> JobPlace.attemptBits) != nil else {
-        orphans += 1
-        return
-      }
-      if isNewest(row, table, row.int(3) ?? 0) { try write(row, table) }
+    case .quarantine: if isNewest(row, table, 0) { try write(row, table) }
     default: break
     }
+  }
+
+  private mutating func copyPart(_ row: StoredRow, _ table: JournalTable, _ page: UInt32, _ index: Int) throws {
+    guard let (job, place) = owner(row, table, jobs) else {
+      if index == 0 { orphans += 1 }
+      return
+    }
+    // The job may have got the numbers of one that was forgotten, and this may be the other's.
+    guard index == 0 || owner(row, table, states[index].jobs)?.id == job else { return }
+    let version: Int64
+    var hasTensor = true
+    switch table {
+    // That a job is forgotten comes after its end.
+    case .ending: version = row.int(2) == nil ? 1 : 0
+    case .sample: version = row.int(2) ?? 0
+    case .attempt: version = row.int(3) ?? 0
+    case .output:
+      hasTensor = self.hasTensor(row, digest: 2)
+      if !hasTensor, !row.withValue(8, { if case .null = $0 { true } else { false } }), index == 0 {
+        findings.append("page \(page): the tensor of \(name(row.id, job, place)) is damaged")
+        wanted[table, default: []].insert(row.id)
+        damagedTensors.insert(page)
+      }
+      version = hasTensor ? 1 : 0
+    case .checkpoint:
+      guard self.hasTensor(row, digest: 4) else {
+        let sample = (row.id >> JobPlace.slotBits) - place.first
+        if index == 0 { findings.append("page \(page): a checkpoint of sample \(sample) of job \(job) is damaged") }
+        return
+      }
+      version = (row.int(2) ?? 0) << 32 | (row.int(3) ?? 0)
+    default: version = 0
+    }
+    if isNewest(row, table, version) { try write(row, table, withTensor: table.endsWithTensor && hasTensor) }
   }
 
   private mutating func isNewest(_ row: StoredRow, _ table: JournalTable, _ version: Int64) -> Bool {
@@ -165,44 +180,45 @@ struct JournalSalvage {
     }
   }
 
-  // MARK: What is lost
-
-  private func job(ofSample number: Int64) -> (JobID, JobPlace)? {
-    var low = 0
-    var high = jobs.count
-    while low < high {
-      let middle = (low + high) / 2
-      if jobs[middle].place.first <= number { low = middle + 1 } else { high = middle }
+  private func owner(_ row: StoredRow, _ table: JournalTable, _ jobs: SampleOwners) -> (id: JobID, place: JobPlace)? {
+    switch table {
+    case .ending, .choice: jobs.owner(ofRow: row.id)
+    case .output: jobs.owner(ofSample: row.id >> JobPlace.stageBits)
+    case .checkpoint: jobs.owner(ofSample: row.id >> JobPlace.slotBits)
+    case .attempt: jobs.owner(ofSample: row.id >> JobPlace.attemptBits)
+    default: jobs.owner(ofSample: row.id)
     }
-    guard low > 0, jobs[low - 1].place.samples.contains(number) else { return nil }
-    return jobs[low - 1]
   }
+
+  // MARK: What is lost
 
   private func name(_ output: Int64, _ job: JobID, _ place: JobPlace) -> String {
     "stage \(output & 7) of sample \((output >> JobPlace.stageBits) - place.first) of job \(job)"
   }
 
-  /// What a row without a seal seems to be: the number of its columns tells. `nil`: nothing to tell in this pass.
-  private func describe(_ row: StoredRow, _ pass: Pass) -> String? {
-    switch (row.columns.count, pass) {
+  /// What a row without a seal seems to be: the number of its columns tells. `nil`: nothing to tell.
+  private func describe(_ row: StoredRow) -> String? {
+    if let table = row.likelyTable, versions[table]?[row.id] != nil {
+      return "row \(row.id) of table \(table.name) is damaged; what it was before, or its copy, takes its place"
+    }
+    switch row.columns.count {
     // GRDB's own table.
-    case (0...1, _): return nil
-    case (12, .jobs), (16, .jobs):
+    case 0...1: return nil
+    case 12, 16:
       let id = row.int(2).map { "\(JobID(rawValue: UInt64(journalValue: $0)))" } ?? "?"
       return "row \(row.id), a job that seems to be \(id), is damaged: it is lost and has to be submitted again"
-    case (11, .samples):
-      guard let (job, place) = job(ofSample: row.id) else { return "row \(row.id), the state of a sample, is damaged" }
+    case 11:
+      guard let (job, place) = jobs.owner(ofSample: row.id) else { return "row \(row.id), the state of a sample, is damaged" }
       return "the state of sample \(row.id - place.first) of job \(job) is damaged: the sample's stage starts from its beginning"
-    case (9, .samples):
-      if row.int(2) != nil { return "row \(row.id), a checkpoint, is damaged" }
-      guard let (job, place) = job(ofSample: row.id >> JobPlace.stageBits) else { return "row \(row.id), an output, is damaged" }
+    case 9:
+      if row.likelyTable == .checkpoint { return "row \(row.id), a checkpoint, is damaged" }
+      guard let (job, place) = jobs.owner(ofSample: row.id >> JobPlace.stageBits) else { return "row \(row.id), an output, is damaged" }
       return "the output of \(name(row.id, job, place)) is damaged"
-    case (13, .samples): return "row \(row.id), an entry of a job's history, is damaged"
-    case (9, _), (11, _), (13, _), (_, .samples): return nil
-    case (6, _): return "row \(row.id), a pipeline, is damaged; there are two of each"
-    case (4, _): return "row \(row.id), the end of a job, is damaged"
-    case (3, _): return "row \(row.id), the number of the last commit or a choice of samples, is damaged"
-    case (5, _): return "row \(row.id), a worker's quarantine, is damaged"
+    case 13: return "row \(row.id), an entry of a job's history, is damaged"
+    case 6: return "row \(row.id), a pipeline, is damaged; there are two of each"
+    case 4: return "row \(row.id), the end of a job, is damaged"
+    case 3: return "row \(row.id), the number of the last commit or a choice of samples, is damaged"
+    case 5: return "row \(row.id), a worker's quarantine, is damaged"
     default: return "row \(row.id) is damaged"
     }
   }

@@ -5,9 +5,11 @@ enum JournalSchema {
   /// "WEIR", in the file's header.
   static let applicationID: Int32 = 0x5745_4952
 
+  /// It had other tables.
+  private static let unreleased = "1"
+
   static var migrator: DatabaseMigrator {
     var migrator = DatabaseMigrator()
-    // "1" had other tables; it was never released.
     migrator.registerMigration("2") { db in
       // 64-bit numbers without a sign are kept as their bit patterns.
       let pipeline = "(id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, digest BLOB, name TEXT, labels TEXT, stages TEXT)"
@@ -46,5 +48,57 @@ enum JournalSchema {
           """)
     }
     return migrator
+  }
+
+  /// Refuses a journal that is another version's.
+  ///
+  /// - Parameter applied: the migrations it has been through. Anything that is no version's list is damage, which is not for this to say.
+  static func admit(_ applied: Set<String>, _ path: String) throws(JournalError) {
+    let known = migrator.migrations
+    if applied == [unreleased] {
+      throw JournalError(
+        .otherVersion,
+        """
+        journal \(path) was written by a weir-broker from before the first release, whose tables (version \(unreleased)) no other knows: finish \
+        its jobs with that one, or choose another --data
+        """)
+    }
+    if applied.isStrictSuperset(of: known) {
+      let newest = applied.subtracting(known).sorted().joined(separator: ", ")
+      throw JournalError(
+        .otherVersion,
+        """
+        journal \(path) was written by a newer weir-broker (its tables are of version \(newest), and this one knows them up to \
+        \(known.last ?? "")); use that one, or choose another --data
+        """)
+    }
+  }
+
+  /// Whether it lacks some of the last migrations.
+  static func isOlder(_ db: Database) throws -> Bool {
+    let applied = try migrator.appliedIdentifiers(db)
+    let known = migrator.migrations
+    return !applied.isEmpty && applied.count < known.count && applied == Set(known.prefix(applied.count))
+  }
+
+  /// What is not as the migrations have made it: a letter of a table's definition that changes on the disk changes the table.
+  static func fault(_ db: Database) throws -> String? {
+    let stored = try definitions(db)
+    let name = try expected.get().first { stored[$0.key] != $0.value }?.key
+    return name.map { "the definition of \($0) is not what was written" }
+  }
+
+  private static let expected = Result {
+    let database = try DatabaseQueue()
+    try migrator.migrate(database)
+    return try database.read(definitions)
+  }
+
+  /// By the kind and name of what they define.
+  private static func definitions(_ db: Database) throws -> [String: String] {
+    var definitions: [String: String] = [:]
+    let rows = try Row.fetchCursor(db, sql: "SELECT type || ' ' || name, tbl_name || ': ' || coalesce(sql, '') FROM sqlite_master")
+    while let row = try rows.next() { definitions[row[0]] = row[1] }
+    return definitions
   }
 }

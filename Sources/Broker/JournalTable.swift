@@ -62,7 +62,7 @@ struct JournalTable: Hashable {
   func isWhole(_ statement: SQLStatement) -> Bool {
     var seal = RowSeal(table: tag, id: statement.int(0))
     for column in sealedColumns { seal.add(column, statement.value(Int32(column + Self.firstColumn))) }
-    return seal.value == statement.int(1)
+    return seal.fits(statement.int(1))
   }
 }
 

@@ -289,6 +289,13 @@ struct JournalWriter {
     return place.first + Int64(sample)
   }
 
+  /// The latest checkpoint of a task, and the ids of its tensors; `nil`: there is none.
+  func checkpoint(_ task: TaskID) throws -> (record: CheckpointRecord, slots: ClosedRange<Int64>)? {
+    let number = try number(task.job, task.sample)
+    guard let state = states[number], state.stage == task.stage, let checkpoint = state.checkpoint else { return nil }
+    return (checkpoint, JobPlace.checkpoints(number))
+  }
+
   /// Changes the state of a sample in the task's stage. Of several changes in one turn only the last is written.
   private mutating func change(_ task: TaskID, _ body: (inout SampleState) -> Void) throws {
     let number = try number(task.job, task.sample)

@@ -4,6 +4,7 @@
 /// word, so that a change within one word never goes unseen.
 struct RowSeal {
   private var state: UInt64
+  private var hasValues = false
 
   /// - Parameters:
   ///   - table: of the row, so that a row is never taken for one of another table.
@@ -13,16 +14,19 @@ struct RowSeal {
   }
 
   mutating func add(_ column: Int, _ value: Int64) {
+    hasValues = true
     mix(UInt64(column) << 8 | 1)
     mix(UInt64(bitPattern: value))
   }
 
   mutating func add(_ column: Int, text: UnsafeRawBufferPointer) {
+    hasValues = true
     mix(UInt64(column) << 8 | 2)
     mix(text)
   }
 
   mutating func add(_ column: Int, blob: UnsafeRawBufferPointer) {
+    hasValues = true
     mix(UInt64(column) << 8 | 3)
     mix(blob)
   }
@@ -38,6 +42,9 @@ struct RowSeal {
   }
 
   var value: Int64 { Int64(bitPattern: state) }
+
+  /// Whether this is the seal that a row has. A row without any value was never written, but zeros look like one, and its seal may be zero too.
+  func fits(_ stored: Int64) -> Bool { hasValues && stored == value }
 
   private mutating func mix(_ word: UInt64) {
     state = (state ^ word) &* 0x9E37_79B9_7F4A_7C15

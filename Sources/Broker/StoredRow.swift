@@ -5,6 +5,10 @@ struct StoredRow {
   let columns: [Column]
   /// The row's bytes, as far as they could be found.
   private let payload: [UInt8]
+  /// Of its page, with its length and id.
+  private let bytesOnPage: Int
+  /// The pages of what did not fit there.
+  private(set) var overflow: [UInt32] = []
 
   enum Column {
     case null
@@ -16,25 +20,24 @@ struct StoredRow {
     case lost
   }
 
-  private static let leafType: UInt8 = 13
+  static let leafType: UInt8 = 13
   private static let pageHeaderBytes = 8
   private static let maxPayload: UInt64 = 80 << 20
 
-  /// How many rows a page says it has; `nil` if it isn't a leaf of a table.
-  static func count(_ page: UnsafeRawBufferPointer) -> Int? { page[0] == leafType ? page.half(3) : nil }
-
   /// The rows of a page that make sense, in a page that looks like a leaf of a table.
   ///
-  /// Where some don't, or the page only might have been one, rows with a seal are looked for at every place: a damaged pointer should not lose
-  /// the row it pointed to.
-  static func rows(of page: UnsafeRawBufferPointer, in pages: JournalPages) -> [StoredRow] {
+  /// Where some don't, or don't fill the page, or the page only might have been one, rows with a seal are looked for at every place: a damaged
+  /// pointer, or a damaged number of rows, should not lose any.
+  ///
+  /// - Returns: the rows, and whether it had others too, of which nothing is left, not even their ids.
+  static func rows(of page: UnsafeRawBufferPointer, in pages: JournalPages) -> (rows: [StoredRow], areSomeLost: Bool) {
     var rows: [StoredRow] = []
+    let cells = page.half(3)
     var isWhole = page[0] == leafType
     if isWhole {
-      let count = min(page.half(3), (page.count - pageHeaderBytes) / 2)
-      for index in 0..<count {
+      for index in 0..<min(cells, (page.count - pageHeaderBytes) / 2) {
         let start = page.half(pageHeaderBytes + 2 * index)
-        guard start >= pageHeaderBytes + 2 * count, start < page.count, let row = StoredRow(page, start, pages) else {
+        guard start >= pageHeaderBytes + 2 * cells, start < page.count, let row = StoredRow(page, start, pages) else {
           isWhole = false
           continue
         }
@@ -43,20 +46,37 @@ struct StoredRow {
         rows.append(row)
       }
     } else if [0, 2, 10].contains(page[0]) {
-      // Overflow of a row, or an index.
-      return []
+      // Overflow of a row, or an index; or it was overwritten.
+      return ([], page[0] == 0)
     }
-    if isWhole, !rows.isEmpty { return rows }
+    if isWhole, fill(page, rows) { return (rows, false) }
     let known = Set(rows.filter { $0.table != nil }.map(\.id))
     for start in pageHeaderBytes..<page.count - 4 {
       if let row = StoredRow(page, start, pages), !known.contains(row.id), row.table != nil { rows.append(row) }
     }
-    return rows
+    // The inside of a tree has none.
+    if page[0] == 5, rows.isEmpty { return ([], false) }
+    return (rows, (rows.count < cells || cells == 0) && !fill(page, rows))
+  }
+
+  /// Whether rows are all that a page has: it also tells how much of it is not used.
+  private static func fill(_ page: UnsafeRawBufferPointer, _ rows: [StoredRow]) -> Bool {
+    let contentStart = page.half(5)
+    var used = rows.reduce(Int(page[7])) { $0 + $1.bytesOnPage }
+    var block = page.half(1)
+    while block >= contentStart, block > 0, block + 4 <= page.count {
+      used += page.half(block + 2)
+      let next = page.half(block)
+      // They lie in order.
+      guard next > block else { break }
+      block = next
+    }
+    return used == page.count - contentStart
   }
 
   private init?(_ page: UnsafeRawBufferPointer, _ start: Int, _ pages: JournalPages) {
     var offset = start
-    guard let size = page.variableLengthNumber(&offset), size >= 4, size <= Self.maxPayload,
+    guard let size = page.variableLengthNumber(&offset), size >= 3, size <= Self.maxPayload,
       let id = page.variableLengthNumber(&offset),
       // The id's column is NULL in the row itself, and the seal's is a whole number.
       offset + 2 < page.count, page[offset] >= 2, page[offset] < 64, page[offset + 1] == 0 || page[offset] == 2
@@ -72,14 +92,17 @@ struct StoredRow {
       if local > usable - 35 { local = least }
     }
     guard offset + local <= page.count else { return nil }
+    // What is freed has to hold a number and a pointer.
+    bytesOnPage = max(4, offset - start + local + (local < total ? 4 : 0))
     var payload = Array(page[offset..<offset + local])
     if local < total, offset + local + 4 <= page.count {
       payload.reserveCapacity(total)
       var next = page.word(offset + local)
       while payload.count < total, next > 1, next <= pages.count {
-        next = pages.withPage(next) { overflow in
-          payload += overflow[4..<4 + min(total - payload.count, usable - 4)]
-          return overflow.word(0)
+        overflow.append(next)
+        next = pages.withPage(next) { page in
+          payload += page[4..<4 + min(total - payload.count, usable - 4)]
+          return page.word(0)
         }
       }
     }
@@ -144,11 +167,27 @@ struct StoredRow {
     JournalTable.all.first { isWhole(in: $0) }
   }
 
+  /// The table that a row without a seal seems to be of; the number of its columns tells.
+  var likelyTable: JournalTable? {
+    switch columns.count {
+    case 3: int(2) == nil ? .choice : .turn
+    case 4: .ending
+    case 5: .quarantine
+    case 6: .pipeline
+    case 9: int(2) == nil ? .output : .checkpoint
+    case 11: .sample
+    // The first version had twelve.
+    case 12, 16: .job
+    case 13: .attempt
+    default: nil
+    }
+  }
+
   private func isWhole(in table: JournalTable) -> Bool {
     guard columns.count > JournalTable.firstColumn, columns.count <= JournalTable.firstColumn + table.columns.count, let stored = int(1)
     else { return false }
     var seal = RowSeal(table: table.tag, id: id)
     for column in table.sealedColumns { withValue(column + JournalTable.firstColumn) { seal.add(column, $0) } }
-    return seal.value == stored
+    return seal.fits(stored)
   }
 }

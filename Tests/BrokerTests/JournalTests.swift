@@ -126,6 +126,21 @@ struct JournalTests {
     #expect(code { _ = try journal.output(TensorKey(job: job, sample: 1, stage: 0)) } == .damaged)
   }
 
+  @Test func aCheckpointIsThereInWholeOrNotAtAll() throws {
+    for sql in ["DELETE FROM checkpoint WHERE id & 15 = 1", "UPDATE checkpoint SET data = x'00' WHERE id & 15 = 1"] {
+      let folder = TemporaryFolder()
+      let journal = try Journal(directory: folder.path)
+      let task = TaskID(job: job, sample: 1, stage: 0)
+      let tensors = [checkpointTensor(2), checkpointTensor(3)]
+      try journal.commit([
+        .pipeline(pipeline), .accepted(record(job)), .checkpoint(task, CheckpointRecord(step: 2, numerics: "cpu", bytes: 16), tensors),
+      ])
+      #expect(try journal.checkpoint(of: task) == tensors)
+      try journal.execute(sql)
+      #expect(code { _ = try journal.checkpoint(of: task) } == .damaged, "\(sql)")
+    }
+  }
+
   @Test func aTurnIsCommittedWholeOrNotAtAll() throws {
     let journal = try Journal(directory: folder.path)
     try journal.commit([.pipeline(pipeline), .accepted(record(job))])
@@ -138,7 +153,10 @@ struct JournalTests {
 
   @Test func withoutSpaceNothingIsWrittenAndNothingIsLost() throws {
     let journal = try Journal(directory: folder.path)
-    try journal.commit([.pipeline(pipeline), .accepted(record(job))])
+    let small = Oracle.output(1, resolution: 1)
+    try journal.commit([
+      .pipeline(pipeline), .accepted(record(job)), .stageDone(TaskID(job: job, sample: 1, stage: 0), try outcome(small), output: small),
+    ])
     let before = try journal.restore()
     let large = try WireTensor(name: "x0", dtype: .u8, shape: [400_000], data: Frame(Array(repeating: 7, count: 400_000)))
     let next: [Record] = [
@@ -146,7 +164,10 @@ struct JournalTests {
       .stageDone(TaskID(job: job, sample: 0, stage: 0), try outcome(large), output: large),
     ]
     try journal.execute("PRAGMA max_page_count = 40")
-    for _ in 0..<3 { #expect(code { try journal.commit(next) } == .stalled) }
+    for _ in 0..<3 {
+      #expect(code { try journal.commit(next) } == .stalled)
+      #expect(try journal.output(TensorKey(job: job, sample: 1, stage: 0)) == small)
+    }
     #expect(try journal.restore() == before)
     try journal.execute("PRAGMA max_page_count = 4000")
     try journal.commit(next)
@@ -248,7 +269,7 @@ struct JournalTests {
       ("UPDATE job SET options = '[]'", "a job that seems to be"), ("UPDATE job SET key = 'x'", "a job that seems to be"),
       ("UPDATE sample SET attempt = 9", "the state of sample 0"),
       ("UPDATE output SET numerics = 'x'", "stage 0 of sample 1"), ("UPDATE output SET data = x'00'", "sample 1"),
-      ("DELETE FROM output", ""), ("UPDATE pipeline SET name = 'x'", "a pipeline"), ("UPDATE turn SET number = 7", "the last commit"),
+      ("DELETE FROM output", ""), ("UPDATE pipeline SET name = 'x'", "table pipeline"), ("UPDATE turn SET number = 7", "the last commit"),
       ("DROP TABLE job", "of jobs that are lost"), ("DELETE FROM grdb_migrations", ""),
     ] {
       let folder = TemporaryFolder()
@@ -266,6 +287,51 @@ struct JournalTests {
       #expect(word.isEmpty || mended.findings.contains { $0.contains(word) }, "\(sql): \(mended.findings)")
       try mended.close()
     }
+  }
+
+  @Test func journalsOfOtherVersionsAreLeftAlone() throws {
+    for (sql, word) in [
+      ("INSERT INTO grdb_migrations VALUES ('4')", "a newer weir-broker"),
+      ("DELETE FROM grdb_migrations; INSERT INTO grdb_migrations VALUES ('1'); DROP TABLE job", "before the first release"),
+    ] {
+      let folder = TemporaryFolder()
+      let journal = try Journal(directory: folder.path)
+      try journal.commit([.pipeline(pipeline), .accepted(record(job))])
+      try journal.execute(sql)
+      try journal.close()
+      let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
+      let whole = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/journal.sqlite"))
+      for open in [{ _ = try Journal(directory: folder.path) }, { _ = try JournalCheck(directory: folder.path) }] {
+        do {
+          try open()
+          Issue.record("\(sql): it was opened")
+        } catch let error as JournalError {
+          #expect(error.code == .otherVersion && error.message.contains(word), "\(error)")
+        }
+      }
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == files)
+      #expect(try Data(contentsOf: URL(fileURLWithPath: folder.path + "/journal.sqlite")) == whole)
+    }
+  }
+
+  @Test func anOlderJournalIsBroughtUpToDate() throws {
+    let output = Oracle.output(1, resolution: 1)
+    let journal = try Journal(directory: folder.path)
+    try journal.commit([
+      .pipeline(pipeline), .accepted(record(job)), .leased(TaskRef(TaskID(job: job, sample: 0, stage: 0), attempt: 1)),
+      .stageDone(TaskID(job: job, sample: 1, stage: 0), outcome(output), output: output),
+    ])
+    let snapshot = try journal.restore()
+    try journal.close()
+    let old = TemporaryFolder()
+    try makeOlderJournal(at: old.path + "/journal.sqlite", of: file)
+    #expect(code { _ = try JournalCheck(directory: old.path) } == .otherVersion)
+    let mended = try Journal(directory: old.path)
+    #expect(try mended.restore() == snapshot)
+    #expect(mended.findings.allSatisfy { $0.contains("journal.mark is missing") })
+    try mended.commit([.accepted(record(JobID(rawValue: 2), sequence: 1))])
+    try mended.close()
+    #expect(try JournalCheck(directory: old.path).findings == [])
   }
 
   @Test func aTornTailIsDropped() throws {

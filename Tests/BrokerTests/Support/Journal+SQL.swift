@@ -30,3 +30,22 @@ final class WriteLock {
     try database.close()
   }
 }
+
+/// Makes a journal as version 2 did, of one whose jobs have nothing that version 3 added.
+func makeOlderJournal(at path: String, of newer: String) throws {
+  let database = try DatabaseQueue(path: path)
+  try database.writeWithoutTransaction { db in
+    let header = "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA application_id = "
+    try db.execute(sql: header + "\(JournalSchema.applicationID)")
+  }
+  try JournalSchema.migrator.migrate(database, upTo: "2")
+  try database.writeWithoutTransaction { db in
+    try db.execute(sql: "ATTACH '\(newer)' AS newer")
+    for table in ["turn", "pipeline", "pipeline_copy", "ending", "sample", "output", "checkpoint"] {
+      try db.execute(sql: "INSERT INTO \(table) SELECT * FROM newer.\(table)")
+    }
+    let columns = JournalTable.job.columns.prefix(10).joined(separator: ", ")
+    try db.execute(sql: "INSERT INTO job SELECT id, seal, \(columns) FROM newer.job; DETACH newer")
+  }
+  try database.close()
+}

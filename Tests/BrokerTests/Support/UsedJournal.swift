@@ -22,8 +22,10 @@ struct UsedJournal {
 
   var last: Snapshot { commits.last?.snapshot ?? Snapshot() }
 
-  /// - Parameter isClosed: the journal was closed in good order, so that everything is in the file and nothing in the log.
-  init(seed: UInt64, rounds: Int, isClosed: Bool) throws {
+  /// - Parameters:
+  ///   - isClosed: the journal was closed in good order, so that everything is in the file and nothing in the log.
+  ///   - isTakenOver: everything is in the file, and in the log too.
+  init(seed: UInt64, rounds: Int, isClosed: Bool, isTakenOver: Bool = false) throws {
     let folder = TemporaryFolder()
     var random = SplitMix64(seed: seed)
     var limits = BrokerLimits()
@@ -64,6 +66,7 @@ struct UsedJournal {
       commits.append(Commit(logBytes: bytes, snapshot: driver.store.snapshot))
     }
     outputs = driver.store.outputs
+    if isTakenOver { try journal.execute("PRAGMA wal_checkpoint(PASSIVE)") }
     if isClosed { try journal.close() }
     database = try Data(contentsOf: URL(fileURLWithPath: file))
     log = isClosed ? Data() : try Data(contentsOf: URL(fileURLWithPath: file + "-wal"))
