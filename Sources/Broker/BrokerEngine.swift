@@ -451,6 +451,12 @@ final class BrokerEngine {
           job: order.key.job, sample: order.key.sample, label: order.label, seed: order.seed, digest: order.digest.bytes,
           numerics: order.numerics, stage: order.stage, tensor: tensor))
     } catch {
+      // It was there when it was asked for; what came in the same turn, or while its reader was slow, has gone on.
+      if error.code == .notKept {
+        return .refused(
+          Refusal(
+            .notFound, "the output of stage \(order.stage) of sample \(order.key.sample) of job \(order.key.job) is not kept any more"))
+      }
       logger.error("sample \(order.key.sample) of job \(order.key.job) cannot be read: \(error)")
       return .refused(Refusal(.notFound, "sample \(order.key.sample) of job \(order.key.job) is lost: the broker's disk is damaged"))
     }

@@ -13,12 +13,10 @@ final class DataDirectory {
       try FileManager.default.createDirectory(
         atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     } catch {
-      throw JournalError(.unusable, "data directory \(path) cannot be made: \(error.localizedDescription)")
+      throw JournalError(.unusable, "data directory \(path) cannot be made (\(error.localizedDescription)); choose another --data")
     }
     lock = open(files.lock, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-    guard lock >= 0 else {
-      throw JournalError(.unusable, "data directory \(path) cannot be written: \(String(cString: strerror(errno)))")
-    }
+    guard lock >= 0 else { throw Self.notWritable(path) }
     guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
       var holder = [UInt8](repeating: 0, count: 32)
       let count = read(lock, &holder, holder.count)
@@ -28,10 +26,22 @@ final class DataDirectory {
     }
     let process = Array(String(getpid()).utf8)
     guard ftruncate(lock, 0) == 0, write(lock, process, process.count) == process.count else {
-      let reason = String(cString: strerror(errno))
+      let failure = Self.notWritable(path)
       close(lock)
-      throw JournalError(.unusable, "data directory \(path) cannot be written: \(reason)")
+      throw failure
     }
+  }
+
+  /// After a call that failed.
+  private static func notWritable(_ path: String) -> JournalError {
+    let code = errno
+    let advice =
+      switch code {
+      case ENOSPC, EDQUOT: "free some space there, or choose another --data"
+      case EMFILE, ENFILE: "too many files are open: raise the limit (ulimit -n)"
+      default: "let this user write there, or choose another --data"
+      }
+    return JournalError(.unusable, "data directory \(path) cannot be written (\(String(cString: strerror(code)))); \(advice)")
   }
 
   deinit { unlock() }

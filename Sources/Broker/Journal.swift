@@ -126,15 +126,17 @@ package final class Journal {
   // MARK: Reading tensors
 
   /// The output of a stage, checked against the digest it was written with.
+  ///
+  /// - Throws: `.notKept` once nobody needs it, or its job is forgotten.
   package func output(_ key: TensorKey) throws(JournalError) -> WireTensor {
     let tensors = try read { () throws -> [WireTensor] in
-      guard let statements else { return [] }
-      let id = JobPlace.output(try places().number(key.job, key.sample), key.stage)
+      guard let statements, let id = try places().output(key) else { return [] }
       statements.output.bind(1, id)
       return try self.tensors(statements.output, .output, digest: 2, name: 5)
     }
     guard let tensor = tensors.first else {
-      throw JournalError(.damaged, "journal \(directory.files.journal) has no output of stage \(key.stage) of \(key.job)-\(key.sample)")
+      throw JournalError(
+        .notKept, "journal \(directory.files.journal) does not keep the output of stage \(key.stage) of \(key.job)-\(key.sample) any more")
     }
     return tensor
   }
@@ -179,11 +181,11 @@ package final class Journal {
       if first.enumerated().contains(where: { statement.int(Int32($0.offset + JournalTable.firstColumn)) != $0.element }) { continue }
       let data = statement.bytes(name + 4)
       let sizes = statement.text(name + 2).split(separator: ",").compactMap { UInt32($0) }
-      guard table.isWhole(statement), !statement.isNull(name + 4),
-        let dtype = WireTensor.DType(journalCode: Int(statement.int(name + 1))), sha256(data).elementsEqual(statement.bytes(digest))
-      else {
-        throw JournalError(.damaged, "journal \(directory.files.journal) has a tensor that does not fit its digest, or none any more")
-      }
+      let isWhole = table.isWhole(statement)
+      if isWhole, statement.isNull(name + 4) { continue }
+      guard isWhole, let dtype = WireTensor.DType(journalCode: Int(statement.int(name + 1))),
+        sha256(data).elementsEqual(statement.bytes(digest))
+      else { throw JournalError(.damaged, "journal \(directory.files.journal) has a tensor that does not fit its digest") }
       tensors.append(try WireTensor(name: statement.text(name), dtype: dtype, shape: sizes, data: Frame(copying: data)))
     }
     return tensors

@@ -48,7 +48,8 @@ package struct JournalCheck: Sendable {
         // The cut log of a newer one may look so, too.
         if findings.isEmpty, try JournalSchema.isOlder(db) {
           throw JournalError(
-            .otherVersion, "journal \(files.journal) was written by an older weir-broker; this one brings it up to date when it starts on it")
+            .otherVersion,
+            "journal \(files.journal) was written by an older weir-broker; this one brings it up to date when it starts on it")
         }
         if let fault = try JournalSchema.fault(db) { findings.append(fault) }
         try look(files.journal, connection, marked)

@@ -13,6 +13,8 @@ package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible 
     case otherVersion
     /// What is on disk is not what was written.
     case damaged
+    /// It was written, and is not needed any more.
+    case notKept
     /// A write failed for good.
     case writeFailed
     /// Nothing can be written now, because no space is left or another program holds the file; nothing was, and it can be tried again.
@@ -51,7 +53,15 @@ package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible 
     case .SQLITE_BUSY where writing:
       self.init(.stalled, "journal \(path): another program is writing to it")
     case .SQLITE_CANTOPEN, .SQLITE_PERM, .SQLITE_READONLY, .SQLITE_AUTH:
-      self.init(.unusable, "journal \(path) cannot be opened for writing (\(detail)); check its owner and permissions")
+      self.init(
+        .unusable,
+        "journal \(path) cannot be opened for writing (\(detail)); check the owner and permissions of it and its folder, or choose another --data"
+      )
+    case .SQLITE_IOERR:
+      self.init(
+        writing ? .writeFailed : .unusable,
+        "journal \(path): its disk failed or is full (\(detail), \(error.extendedResultCode.rawValue)); free some space, or see the kernel's log"
+      )
     default:
       self.init(writing ? .writeFailed : .unusable, "journal \(path): \(detail)")
     }

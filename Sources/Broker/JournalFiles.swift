@@ -17,28 +17,28 @@ struct JournalFiles {
   let database: Data
   let log: Data
   let frames: LogFrames
+  /// Numbers of the last commits that the file has, and that are there in whole with the log.
+  private var turns: (file: Int64, committed: Int64) = (0, 0)
 
   init(_ journalPath: String) {
     database = (try? Data(contentsOf: URL(fileURLWithPath: journalPath), options: .alwaysMapped)) ?? Data()
     log = (try? Data(contentsOf: URL(fileURLWithPath: journalPath + "-wal"), options: .alwaysMapped)) ?? Data()
     frames = LogFrames(log, pageSize: JournalPages.pageSize)
+    turns = (pages(.file).turn, pages(.committed).turn)
   }
 
   var isEmpty: Bool { database.isEmpty && log.isEmpty }
 
   func pages(_ state: State) -> JournalPages { JournalPages(self, state) }
 
-  /// Number of the last commit that is there in whole.
-  var turn: Int64 { max(pages(.committed).turn, pages(.file).turn) }
-
   /// The log has a part of a commit that was acknowledged.
   func breaksOff(_ marked: JournalMark.Reading) -> Bool {
     guard frames.all.count > frames.found, let turn = marked.turn else { return false }
-    return turn > self.turn
+    return turn > max(turns.file, turns.committed)
   }
 
   /// The file has commits that its log lacks. A log goes only when the file has all of it, and then as a whole.
-  var isLogCut: Bool { !frames.all.isEmpty && pages(.file).turn > pages(.committed).turn }
+  var isLogCut: Bool { !frames.all.isEmpty && turns.file > turns.committed }
 
   /// What to build a journal from that is at least what SQLite would find: its rows in the newest of these states that has them.
   ///

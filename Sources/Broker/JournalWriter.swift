@@ -289,6 +289,11 @@ struct JournalWriter {
     return place.first + Int64(sample)
   }
 
+  /// The id of an output, if its job is not forgotten.
+  func output(_ key: TensorKey) throws -> Int64? {
+    places[key.job] == nil ? nil : JobPlace.output(try number(key.job, key.sample), key.stage)
+  }
+
   /// The latest checkpoint of a task, and the ids of its tensors; `nil`: there is none.
   func checkpoint(_ task: TaskID) throws -> (record: CheckpointRecord, slots: ClosedRange<Int64>)? {
     let number = try number(task.job, task.sample)

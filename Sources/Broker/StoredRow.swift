@@ -51,7 +51,7 @@ struct StoredRow {
     }
     if isWhole, fill(page, rows) { return (rows, false) }
     let known = Set(rows.filter { $0.table != nil }.map(\.id))
-    for start in pageHeaderBytes..<page.count - 4 {
+    for start in pageHeaderBytes..<page.count - 4 where mayBegin(page, start) {
       if let row = StoredRow(page, start, pages), !known.contains(row.id), row.table != nil { rows.append(row) }
     }
     // The inside of a tree has none.
@@ -74,13 +74,21 @@ struct StoredRow {
     return used == page.count - contentStart
   }
 
+  /// Whether a place in a page looks like the beginning of a row: its length, its id, and the length of its list of types.
+  private static func mayBegin(_ page: UnsafeRawBufferPointer, _ start: Int) -> Bool {
+    var offset = start
+    guard let size = page.variableLengthNumber(&offset), size >= 3, size <= maxPayload, page.variableLengthNumber(&offset) != nil,
+      offset + 2 < page.count
+    else { return false }
+    // The id's column is NULL in the row itself.
+    return page[offset] >= 2 && page[offset] < 64 && (page[offset + 1] == 0 || page[offset] == 2)
+  }
+
   private init?(_ page: UnsafeRawBufferPointer, _ start: Int, _ pages: JournalPages) {
     var offset = start
-    guard let size = page.variableLengthNumber(&offset), size >= 3, size <= Self.maxPayload,
-      let id = page.variableLengthNumber(&offset),
-      // The id's column is NULL in the row itself, and the seal's is a whole number.
-      offset + 2 < page.count, page[offset] >= 2, page[offset] < 64, page[offset + 1] == 0 || page[offset] == 2
-    else { return nil }
+    guard Self.mayBegin(page, start), let size = page.variableLengthNumber(&offset), let id = page.variableLengthNumber(&offset) else {
+      return nil
+    }
     self.id = Int64(bitPattern: id)
     let total = Int(size)
     let usable = JournalPages.pageSize

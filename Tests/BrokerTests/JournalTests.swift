@@ -123,7 +123,20 @@ struct JournalTests {
     #expect(code { _ = try journal.checkpoint(of: task) } == .damaged)
     #expect(try journal.output(TensorKey(job: job, sample: 1, stage: 0)) == output)
     try journal.commit([.finished(job, .cancelled, unixMilliseconds: 1)])
-    #expect(code { _ = try journal.output(TensorKey(job: job, sample: 1, stage: 0)) } == .damaged)
+    #expect(code { _ = try journal.output(TensorKey(job: job, sample: 1, stage: 0)) } == .notKept)
+    try journal.commit([.forgotten(job)])
+    #expect(code { _ = try journal.output(TensorKey(job: job, sample: 0, stage: 0)) } == .notKept)
+  }
+
+  /// Two messages of one turn: what is fetched is gone when the turn ends.
+  @Test func aDraftThatMovesOnIsNotKeptAnyMore() throws {
+    let journal = try Journal(directory: folder.path)
+    let output = Oracle.output(1, resolution: 1)
+    let first = TaskID(job: job, sample: 0, stage: 0)
+    try journal.commit([.pipeline(pipeline), .accepted(record(job)), .stageDone(first, outcome(output), output: output)])
+    try journal.commit([.stageDone(TaskID(job: job, sample: 0, stage: 1), outcome(output), output: output)])
+    #expect(code { _ = try journal.output(TensorKey(job: job, sample: 0, stage: 0)) } == .notKept)
+    #expect(try journal.output(TensorKey(job: job, sample: 0, stage: 1)) == output)
   }
 
   @Test func aCheckpointIsThereInWholeOrNotAtAll() throws {
