@@ -68,6 +68,9 @@ func weights(_ settings: Chaos.Settings) async throws -> [String: Double] {
 
 /// Small jobs that come at a fixed rate, whatever the fleet does.
 struct SmallJobs {
+  /// Who waits longer is starved.
+  private static let patience = Duration.seconds(60)
+
   private let fleet: ChaosFleet
   private let tenant: String
   private let steps: [UInt32]
@@ -93,7 +96,7 @@ struct SmallJobs {
           let due = start + .seconds(index)
           try await Task.sleep(until: due)
           let job = try await fleet.client.submit(submission(first + index)).job
-          _ = try await fleet.finished(job)
+          try await end(of: job, by: due + Self.patience)
           return (first + index, job, due.duration(to: .now) / .milliseconds(1))
         }
       }
@@ -101,6 +104,18 @@ struct SmallJobs {
     }
     for one in ended { try await fleet.verify(one.job, of: submission(one.number)) }
     return ended.map(\.milliseconds)
+  }
+
+  private func end(of job: JobID, by end: ContinuousClock.Instant) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { _ = try await fleet.finished(job) }
+      group.addTask {
+        try await Task.sleep(until: end)
+        throw Broken("small job \(job) is \(try await fleet.client.status(of: job).state) after \(Self.patience)")
+      }
+      try await group.next()
+      group.cancelAll()
+    }
   }
 }
 
