@@ -110,7 +110,7 @@ let targets: [Target] = [
     name: "FleetTests",
     dependencies: [
       "Load", "Client", "Images", "Wire", "ZeroMQ", "Digests", "Worker", "Cascade", "UNet", "Diffusion", "Tensors", "weir", "weir-broker",
-      "weir-worker", "weir-lab", subprocess, system,
+      "weir-worker", "weir-lab", "weir-load", subprocess, system,
     ],
     swiftSettings: swiftSettings),
 ]

@@ -4,7 +4,9 @@ import Testing
 extension FleetTests {
   /// The quicker scenarios of `weir-load chaos`.
   @Suite struct ChaosTests {
-    @Test(arguments: [ChaosScenario.workerKilled, .poison, .queueBound, .cancelStorm, .clientDies, .kills])
+    @Test(arguments: [
+      ChaosScenario.workerKilled, .poison, .queueBound, .cancelStorm, .clientDies, .kills, .batchInvariance, .deadlines, .liar,
+    ])
     func promisesAreKept(scenario: ChaosScenario) async {
       let seed = UInt64.random(in: 0..<1 << 32)
       let chaos = Chaos(.init(executables: Program.folder, seed: seed, kills: 40) { print($0) })
