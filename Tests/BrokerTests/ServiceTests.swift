@@ -141,7 +141,12 @@ struct ServiceTests {
           sent += 1
           continue
         }
-        if case .accepted = try peers.nextReply() { accepted += 1 }
+        let reply = try peers.nextReply()
+        guard case .accepted = reply else {
+          Issue.record("after \(accepted) of \(sent): \(reply)")
+          return
+        }
+        accepted += 1
       }
       guard case .jobs(let jobs) = try peers.ask(.status(nil, limit: 1_000)) else { return }
       #expect(!jobs.isEmpty)
