@@ -125,17 +125,18 @@ private struct DeadlineMix {
       return try await group.reduce(into: []) { $0.append($1) }
     }
     var met = 0
+    var late = 0
     for case (let submission, let job?) in ended {
       let status = try await fleet.client.status(of: job)
       try expect(status.state == .done || status.state == .expired, "job \(job) with a deadline is \(status.state)")
       guard status.state == .done, let end = status.finishedUnixMilliseconds, let deadline = status.deadlineUnixMilliseconds else {
         continue
       }
-      // A broker that had no turn meanwhile may hear of a result before it looks at the time.
-      try expect(end <= deadline + 1_000, "job \(job) was done \(end - min(end, deadline)) ms after its deadline")
-      if end <= deadline { met += 1 }
+      if end <= deadline { met += 1 } else { late += 1 }
       try await fleet.verify(job, of: submission)
     }
+    // A broker that had no turn meanwhile hears of a result before it looks at the time; that is rare.
+    try expect(late <= trace.count / 20, "\(late) jobs of \(trace.count) went on beyond their deadlines and were done")
     let refused = ended.count { $0.1 == nil }
     return (Double(met) / Double(trace.count), Double(refused) / Double(trace.count))
   }
