@@ -9,7 +9,7 @@ import Worker
 func liar(_ settings: Chaos.Settings) async throws -> [String: Double] {
   let shape = ChaosFleet.Shape(perStage: 2, deadMilliseconds: 600)
   return try await ChaosFleet.with(settings, shape) { fleet in
-    // Its one step takes long enough to be frozen in.
+    // Its second step takes long enough to be frozen in.
     let pause = Duration.seconds(3)
     let liar = try fleet.startLiar(.always, stage: "base32", name: "liar", stepMilliseconds: pause / .milliseconds(1))
     do {
@@ -41,9 +41,9 @@ private struct LiarHunt {
   func run(_ pause: Duration) async throws -> [String: Double] {
     _ = try await state("came") { _ in true }
     // More samples than the honest workers have slots.
-    let submission = fleet.submission(1, samples: 12, steps: [1, 3, 2])
+    let submission = fleet.submission(1, samples: 12, steps: [2, 3, 2])
     let job = try await fleet.client.submit(submission).job
-    let held = try await state("has work") { $0.running > 0 }.running
+    let held = try await tasksBegun(in: job)
     await liar.signal(SIGSTOP)
     try await fleet.verify(job, of: submission)
     try await Task.sleep(for: pause)
@@ -69,6 +69,17 @@ private struct LiarHunt {
     try await fleet.verify(job, of: submission)
     let isTrusted = try await fleet.client.history(of: job).contains { $0.worker == "liar" }
     try expect(isTrusted, "a new process of the liar's name gets no work")
+  }
+
+  /// How many tasks the liar has, once it has taken a step of one: until then it may not have heard of them.
+  private func tasksBegun(in job: JobID) async throws -> Int {
+    while true {
+      let running = try await fleet.client.history(of: job).filter { $0.worker == "liar" && $0.state == .running }
+      if running.contains(where: { $0.lastStep > 0 }) { return running.count }
+      let isOver = try await fleet.client.status(of: job).state.isFinal
+      try expect(!isOver, "job \(job) ended without the liar")
+      try await Task.sleep(for: .milliseconds(20))
+    }
   }
 
   /// What the broker says of the worker, once it fits.
