@@ -95,10 +95,12 @@ actor ChildProcess {
     var options = PlatformOptions()
     // A group of its own: Ctrl-C on the terminal reaches this process alone, which then stops the others in order.
     options.processGroupID = 0
+    var variables: [Environment.Key: String?] = [:]
+    for (name, value) in command.environment { variables[Environment.Key(stringLiteral: name)] = value }
     let result = try await Subprocess.run(
       .path(FilePath(runner)),
       arguments: Arguments(childArguments(parent: getpid(), executable: command.executable, arguments: command.arguments)),
-      environment: .inherit, platformOptions: options, input: .none, output: .sequence,
+      environment: .inherit.updating(variables), platformOptions: options, input: .none, output: .sequence,
       error: .combinedWithOutput
     ) { execution in
       began(Running(pid: execution.processIdentifier.value) { signal in try? execution.send(signal: signal) })

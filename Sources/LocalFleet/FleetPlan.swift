@@ -1,3 +1,5 @@
+import Glibc
+
 /// What a fleet on this machine consists of.
 package struct FleetPlan: Hashable, Sendable {
   package enum Engine: Hashable, Sendable {
@@ -55,6 +57,10 @@ package struct FleetPlan: Hashable, Sendable {
   package var threads: Int?
   /// More of the broker's arguments.
   package var brokerOptions: [String] = []
+  /// What the processes' environment has more than this one's.
+  package var environment: [String: String] = [:]
+  /// Where workers dial; `nil`: where the broker listens. A network that a test stands between them has another address.
+  package var workersDial: String?
   /// What happens to a process that ended by itself.
   package var restartPolicy = RestartPolicy()
 
@@ -82,12 +88,19 @@ package struct FleetPlan: Hashable, Sendable {
     if isInsecureAllowed { arguments.append("--insecure") }
     if let keys { arguments += ["--key-file", keys.broker, "--allow", keys.accessList] }
     arguments += brokerOptions
-    return Command(name: "broker", executable: brokerExecutable, arguments: arguments)
+    return Command(name: "broker", executable: brokerExecutable, arguments: arguments, environment: childEnvironment)
   }
 
   /// A field of a ready line, `ready clients=ENDPOINT workers=ENDPOINT`.
   static func field(_ name: String, of readyLine: String) -> String? {
     readyLine.split(separator: " ").first { $0.hasPrefix("\(name)=") }.map { String($0.dropFirst(name.utf8.count + 1)) }
+  }
+
+  /// Swift's crash handler reports where a program stopped, but can hang for good where the signal came from outside; then nobody would start
+  /// the program again. Whoever looks for a crash sets the variable.
+  private var childEnvironment: [String: String] {
+    let quiet = getenv("SWIFT_BACKTRACE") == nil ? ["SWIFT_BACKTRACE": "enable=no"] : [:]
+    return quiet.merging(environment) { $1 }
   }
 
   var brokerExecutable: String { "\(executables)/weir-broker" }
@@ -97,7 +110,7 @@ package struct FleetPlan: Hashable, Sendable {
     workers.flatMap { workers in
       (0..<workers.count).map { index in
         let name = "\(workers.name)-\(index + 1)"
-        var arguments = ["--stage", workers.stages.joined(separator: ","), "--broker", broker, "--name", name]
+        var arguments = ["--stage", workers.stages.joined(separator: ","), "--broker", workersDial ?? broker, "--name", name]
         switch engine {
         case .cascade(let pipeline): arguments += ["--pipeline", pipeline]
         case .synthetic(let stepMilliseconds): arguments += ["--engine", "synthetic", "--step-ms", "\(stepMilliseconds)"]
@@ -105,7 +118,7 @@ package struct FleetPlan: Hashable, Sendable {
         if let keys { arguments += ["--key-file", keys.workers, "--broker-key", keys.broker] }
         if let threads { arguments += ["--threads", "\(threads)"] }
         if let slots { arguments += ["--slots", "\(slots)"] }
-        return Command(name: name, executable: workerExecutable, arguments: arguments)
+        return Command(name: name, executable: workerExecutable, arguments: arguments, environment: childEnvironment)
       }
     }
   }
@@ -117,4 +130,6 @@ struct Command: Hashable, Sendable {
   var name: String
   var executable: String
   var arguments: [String]
+  /// Set beside what is inherited.
+  var environment: [String: String]
 }
