@@ -52,6 +52,13 @@ extension BrokerCore {
     return Acceptance(job: job.id, duplicate: false, samples: UInt32(samples.count))
   }
 
+  /// Whether a request is the submission of a job that there is already: its answer changes nothing, and refusing it would be a lie.
+  func isRepeated(_ request: ClientRequest, from sender: Sender) -> Bool {
+    guard case .submit(let submission) = request, !submission.key.isEmpty else { return false }
+    let tenant = access?.principal(of: sender.key).ownTenant ?? Admission.tenant(of: submission)
+    return jobs.job(forKey: submission.key, of: tenant) != nil
+  }
+
   /// Whether a submission asks for what a job was made of.
   private func isSame(_ submission: Submission, as job: Job) -> Bool {
     guard let info = pipelines[job.pipeline]?.info else { return false }

@@ -167,13 +167,15 @@ final class BrokerEngine {
         let (request, message) = try WireCodec.decodeClientRequest(frames)
         var fresh = JobID(rawValue: 0)
         if case .submit = message { fresh = JobID(rawValue: .random(in: 1...UInt64.max)) }
-        if isStalled, !message.changesNothing {
+        let sender = sender(on: clientSocket)
+        // What came first waits for the disk, and may have been taken in.
+        if isStalled, !message.changesNothing, !core.isRepeated(message, from: sender) {
           let refusal = Refusal(
             .overloaded, "the broker cannot write to its disk, so it takes no requests that it would have to remember",
             retryAfterMilliseconds: Self.stalledRetryMilliseconds)
           return send(.refused(refusal), request, to: peer, .now)
         }
-        arrivals.append(Arrival(.client(peer, request: request, message, fresh: fresh), from: sender(on: clientSocket)))
+        arrivals.append(Arrival(.client(peer, request: request, message, fresh: fresh), from: sender))
       } catch {
         noteGarbage("client", peer, error.reason)
         let code: Refusal.Code = error.code == .unsupportedVersion ? .unsupportedVersion : .invalid

@@ -81,6 +81,11 @@ package final class Journal {
       try database.writeWithoutTransaction { _ in try write(records) }
       mark.write(turn: writer?.turn ?? 0)
     } catch {
+      // SQLite does not say why a write failed. One that never reached the disk can be tried again; a sync that failed can't.
+      if let error = error as? DatabaseError, error.extendedResultCode == .SQLITE_IOERR_WRITE, mark.isReadOnly {
+        throw JournalError(
+          .stalled, "journal \(directory.files.journal): its disk is read-only; make it writable: nothing that was acknowledged is lost")
+      }
       throw JournalError(error, path: directory.files.journal, writing: true)
     }
   }

@@ -17,7 +17,8 @@ package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible 
     case notKept
     /// A write failed for good.
     case writeFailed
-    /// Nothing can be written now, because no space is left or another program holds the file; nothing was, and it can be tried again.
+    /// Nothing can be written now, because no space is left, the disk is read-only or another program holds the file; nothing was, and it can be
+    /// tried again.
     case stalled
   }
 

@@ -11,6 +11,8 @@ final class JournalMark {
   private static let bytes = 24
 
   private var file: Int32
+  /// What was written last.
+  private var turn: Int64?
 
   init(_ path: String) throws(JournalError) {
     file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
@@ -25,9 +27,17 @@ final class JournalMark {
   }
 
   func write(turn: Int64) {
-    let words = [Self.magic, UInt64(bitPattern: turn), Self.check(turn)]
+    self.turn = turn
     // If it fails, the old mark only says less.
-    words.withUnsafeBytes { _ = pwrite(file, $0.baseAddress, $0.count, 0) }
+    _ = put(turn)
+  }
+
+  /// Whether its disk takes no writes at all, as it does after an error that made the kernel mount it read-only.
+  var isReadOnly: Bool { turn.map { put($0) < 0 && [EROFS, EPERM].contains(errno) } ?? false }
+
+  private func put(_ turn: Int64) -> Int {
+    let words = [Self.magic, UInt64(bitPattern: turn), Self.check(turn)]
+    return words.withUnsafeBytes { pwrite(file, $0.baseAddress, $0.count, 0) }
   }
 
   enum Reading: Hashable {
