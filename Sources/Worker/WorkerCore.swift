@@ -235,6 +235,12 @@ package struct WorkerCore: Sendable {
       actions.append(.note(.info, "back with the broker at \(configuration.broker), \(held.count) tasks in hand"))
     }
     actions += unsettled.map { .send($0.message) }
+    // The last ones may have gone to a broker that was dying, or to none.
+    guard checkpoint != 0 else { return }
+    for index in held.indices where !held[index].revoked {
+      held[index].lastCheckpoint = now
+      actions.append(.compute(.checkpoint(held[index].task)))
+    }
   }
 
   /// Leave the socket and dial again after a while that doubles from failure to failure, with jitter so that a fleet does not come back at once.

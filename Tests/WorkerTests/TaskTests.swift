@@ -30,6 +30,20 @@ import Worker
     #expect(harness.welcome().sent.last == failure)
   }
 
+  @Test func aBrokerThatIsBackGetsACheckpointAtOnce() {
+    var harness = CoreHarness.live(checkpoint: 2_000)
+    _ = harness.command(.assign(assignment(ref(1))))
+    _ = harness.command(.assign(assignment(ref(2))))
+    _ = harness.command(.revoke(ref(2)))
+    _ = harness.handle(.compute(.stepped([TaskProgress(ref(1), step: 1)], stepMilliseconds: 1)))
+    _ = harness.command(.disconnect(reason: "restart"))
+    _ = harness.wake()
+    #expect(harness.welcome(checkpoint: 2_000).toCompute == [.checkpoint(ref(1))])
+    _ = harness.command(.disconnect(reason: "restart"))
+    _ = harness.wake()
+    #expect(harness.welcome(checkpoint: 0).toCompute.isEmpty)
+  }
+
   @Test func revokesAtTheNextStep() throws {
     var harness = CoreHarness.live()
     _ = harness.command(.assign(assignment(ref(1))))
