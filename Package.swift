@@ -54,6 +54,7 @@ let targets: [Target] = [
   .systemLibrary(name: "CPNG", providers: [.apt(["libpng-dev"])]),
   .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
   .target(name: "CLinuxShims"),
+  .target(name: "CClockShim"),
   .target(name: "CWeirProto", dependencies: ["CProtobufC"]),
   .target(
     name: "CTorchBridge",
@@ -78,7 +79,12 @@ let targets: [Target] = [
   library("Worker", ["Wire", "ZeroMQ", "Digests", logging, lifecycle]),
   library("NetworkEngine", ["Worker", "Wire", "Cascade", "Diffusion", "Tensors"]),
   library("Client", ["Wire", "ZeroMQ", "Digests", logging]),
-  library("Load", ["Broker", "Worker", "Client", "LocalFleet", "Wire", "ZeroMQ", "Digests", logging, deque, heap, histogram]),
+  library(
+    "Load",
+    [
+      "Broker", "Worker", "Client", "LocalFleet", "Wire", "ZeroMQ", "Digests", "CLinuxShims", logging, deque, heap, histogram, subprocess,
+      system,
+    ]),
   library("Programs", [argumentParser]),
   library("LocalFleet", ["CLinuxShims", subprocess, system]),
   library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images"]),
@@ -117,7 +123,11 @@ let targets: [Target] = [
 
 let package = Package(
   name: "weir",
-  products: [.library(name: "WeirClient", targets: ["Client"])],
+  products: [
+    .library(name: "WeirClient", targets: ["Client"]),
+    // What `weir-load chaos` preloads into programs to move their wall clock.
+    .library(name: "weir-clock", type: .dynamic, targets: ["CClockShim"]),
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),

@@ -8,7 +8,9 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int CLinuxShims_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
@@ -49,3 +51,20 @@ void CLinuxShims_block_signals(void) {
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, NULL);
 }
+
+long CLinuxShims_limit_files(int process, long count) {
+  struct rlimit before, after;
+  if (prlimit(process, RLIMIT_NOFILE, NULL, &before) != 0) return -1;
+  after = before;
+  after.rlim_cur = count;
+  if (prlimit(process, RLIMIT_NOFILE, &after, NULL) != 0) return -1;
+  return before.rlim_cur;
+}
+
+int CLinuxShims_mount_memory(const char *path, const char *options) { return mount("weir", path, "tmpfs", MS_NOSUID | MS_NODEV, options); }
+
+int CLinuxShims_remount(const char *path, int read_only) {
+  return mount(NULL, path, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | (read_only ? MS_RDONLY : 0), NULL);
+}
+
+int CLinuxShims_unmount(const char *path) { return umount2(path, MNT_DETACH); }

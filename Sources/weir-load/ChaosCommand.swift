@@ -36,6 +36,9 @@ struct ChaosCommand: AsyncParsableCommand {
   @Option(help: "How many signals the scenario kills sends.")
   var kills = 1_000
 
+  @Option(help: "How often the scenarios strike that do so again and again.")
+  var rounds = 42
+
   @Option(help: ArgumentHelp("Write the verdicts there as JSON.", valueName: "file"))
   var json: String?
 
@@ -55,6 +58,7 @@ struct ChaosCommand: AsyncParsableCommand {
       throw ValidationError("--scenario \(scenario) runs with the synthetic engine only; with cascade run \(known), and all.")
     }
     guard kills >= 1 else { throw ValidationError("--kills \(kills): give at least 1.") }
+    guard rounds >= 1 else { throw ValidationError("--rounds \(rounds): give at least 1.") }
   }
 
   func run() async throws {
@@ -64,7 +68,7 @@ struct ChaosCommand: AsyncParsableCommand {
     let chaos = Chaos(
       .init(
         executables: URL(fileURLWithPath: program).deletingLastPathComponent().path,
-        engine: pipeline.map { .cascade(pipeline: $0) } ?? .synthetic, seed: seed, kills: kills
+        engine: pipeline.map { .cascade(pipeline: $0) } ?? .synthetic, seed: seed, kills: kills, rounds: rounds
       ) { line in
         if isVerbose { FileHandle.standardError.write(Data((line + "\n").utf8)) }
       })

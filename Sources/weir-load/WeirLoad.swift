@@ -7,6 +7,7 @@ struct WeirLoad: AsyncParsableCommand {
     commandName: "weir-load", abstract: "Tries fleets: how fast they are, and what they do under faults.",
     subcommands: [
       RunCommand.self, CompareCommand.self, RecordCommand.self, Simulate.self, ChaosCommand.self, FuzzCommand.self, LyingWorkerCommand.self,
+      TrapCommand.self,
     ])
 
   static func main() async { await Program.run(Self.self) }

@@ -5,13 +5,15 @@ extension FleetTests {
   /// The quicker scenarios of `weir-load chaos`.
   @Suite struct ChaosTests {
     @Test(arguments: [
-      ChaosScenario.workerKilled, .poison, .queueBound, .cancelStorm, .clientDies, .kills, .batchInvariance, .deadlines, .liar,
+      ChaosScenario.workerKilled, .poison, .queueBound, .cancelStorm, .clientDies, .kills, .batchInvariance, .deadlines, .liar, .writePoints,
+      .partitions, .filesExhausted, .clockJumps,
     ])
     func promisesAreKept(scenario: ChaosScenario) async {
       let seed = UInt64.random(in: 0..<1 << 32)
-      let chaos = Chaos(.init(executables: Program.folder, seed: seed, kills: 40) { print($0) })
+      let chaos = Chaos(.init(executables: Program.folder, seed: seed, kills: 40, rounds: 8) { print($0) })
       let verdict = await chaos.run(scenario)
-      #expect(verdict.passed, "\(verdict.reason ?? ""); weir-load chaos --scenario \(scenario.rawValue) --seed \(seed) --kills 40")
+      let replay = "weir-load chaos --scenario \(scenario.rawValue) --seed \(seed) --kills 40 --rounds 8"
+      #expect(verdict.passed, "\(verdict.reason ?? ""); \(replay)")
     }
   }
 }

@@ -25,4 +25,58 @@ void CLinuxShims_release_freed_memory(unsigned long spare);
 /// Blocks every signal in the calling thread, so that signals reach the threads that handle them.
 void CLinuxShims_block_signals(void);
 
+/// Sets the most file descriptors that a process may have, and returns what that was; -1 and errno on failure.
+long CLinuxShims_limit_files(int process, long count);
+
+/// Makes a small file system in memory and puts it at `path`. -1 and errno on failure: EPERM for those who may not.
+int CLinuxShims_mount_memory(const char *path, const char *options);
+
+/// Makes the file system at `path` read-only, or writable again. -1 and errno on failure: EBUSY while a file is open for writing.
+int CLinuxShims_remount(const char *path, int read_only);
+
+int CLinuxShims_unmount(const char *path);
+
+// MARK: Tracing
+
+/// Why a traced thread stands still, or what became of it.
+enum CLinuxShims_stop_reason {
+  /// It is about to make a system call; its arguments can be seen.
+  CLINUXSHIMS_CALL,
+  /// It has made one.
+  CLINUXSHIMS_RETURN,
+  /// A signal is about to reach it.
+  CLINUXSHIMS_SIGNAL,
+  /// It stopped for a reason of tracing.
+  CLINUXSHIMS_OTHER,
+  /// It is gone, or will be.
+  CLINUXSHIMS_ENDED,
+  /// Nobody is traced any more.
+  CLINUXSHIMS_NOBODY,
+};
+
+struct CLinuxShims_stop {
+  enum CLinuxShims_stop_reason reason;
+  int thread;
+  /// With `CLINUXSHIMS_SIGNAL`.
+  int signal;
+  /// With `CLINUXSHIMS_CALL`.
+  long call;
+  unsigned long arguments[6];
+};
+
+/// Begins to trace a thread and the threads that it will start, and stops it. -1 and errno on failure.
+int CLinuxShims_trace(int thread);
+
+/// Waits for the next stop of a traced thread.
+struct CLinuxShims_stop CLinuxShims_trace_wait(void);
+
+/// Lets a stopped thread go on to its next system call or the end of this one; a signal that is not 0 reaches it.
+void CLinuxShims_trace_resume(int thread, int signal);
+
+/// Of a thread that stands before a system call: the call is not made and fails with this error. -1 and errno on failure.
+int CLinuxShims_trace_refuse(int thread, int error);
+
+/// The numbers of the system calls that change files, bring them to the disk, and send.
+extern const long CLinuxShims_pwrite_call, CLinuxShims_truncate_call, CLinuxShims_sync_calls[2], CLinuxShims_send_calls[2];
+
 #endif

@@ -17,17 +17,20 @@ package struct Chaos: Sendable {
     package var seed: UInt64
     /// Of the scenario `kills`.
     package var kills: Int
+    /// How often scenarios strike that do so again and again.
+    package var rounds: Int
     /// Gets what the processes say, line by line.
     package var log: @Sendable (String) -> Void
 
     package init(
-      executables: String, engine: Engine = .synthetic, seed: UInt64, kills: Int = 1_000,
+      executables: String, engine: Engine = .synthetic, seed: UInt64, kills: Int = 1_000, rounds: Int = 42,
       log: @escaping @Sendable (String) -> Void = { _ in }
     ) {
       self.executables = executables
       self.engine = engine
       self.seed = seed
       self.kills = kills
+      self.rounds = rounds
       self.log = log
     }
   }
@@ -75,6 +78,14 @@ package struct Chaos: Sendable {
     case .headOfLine: try await headOfLine(settings)
     case .slowWatcher: try await slowWatcher(settings)
     case .liar: try await liar(settings)
+    case .writePoints: try await writePoints(settings)
+    case .powerLoss: try await powerLoss(settings)
+    case .partitions: try await partitions(settings)
+    case .diskFull: try await diskFull(settings)
+    case .readOnly: try await readOnly(settings)
+    case .filesExhausted: try await filesExhausted(settings)
+    case .clockJumps: try await clockJumps(settings)
+    case .strangers: try await strangers(settings)
     }
   }
 }

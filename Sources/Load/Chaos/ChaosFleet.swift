@@ -5,6 +5,7 @@ import Glibc
 import LocalFleet
 import Wire
 import Worker
+import ZeroMQ
 
 /// A fleet of real processes that a scenario mistreats, and what it ought to deliver.
 final class ChaosFleet: Sendable {
@@ -18,17 +19,56 @@ final class ChaosFleet: Sendable {
     var deadMilliseconds = 2_000
     var checkpointMilliseconds = 200
     var brokerOptions: [String] = []
+    /// Workers, and the client, reach the broker through networks that can fail.
+    var hasNetworks = false
+    /// Of a file system of its own for the broker's journal; `nil`: it lies where there is room.
+    var diskMebibytes: Int?
+    /// The processes' wall clock can be made to jump.
+    var hasOwnClock = false
+    /// Nobody gets in without one.
+    var hasKeys = false
+  }
+
+  /// Of a fleet with keys: whom its list lets in.
+  struct KeyRing: Sendable {
+    let clients: CurveIdentity
+    /// A client of another tenant.
+    let stranger: CurveIdentity
+    let workers: CurveIdentity
+  }
+
+  /// Between the broker and its workers, and between it and the client.
+  struct Networks: Sendable {
+    let workers: FaultyNetwork
+    let clients: FaultyNetwork
+  }
+
+  /// What was made for the processes, and outlives none of them.
+  private struct Surroundings: Sendable {
+    var networks: Networks?
+    var disk: SmallDisk?
+    var clock: WallClock?
+    var keys: KeyRing?
+
+    func putAway() {
+      networks?.workers.stop()
+      networks?.clients.stop()
+      disk?.unmount()
+    }
   }
 
   let shape: Shape
   let stages: [String]
   let oracle: ImageOracle
   private let settings: Chaos.Settings
-  private let folder: String
+  /// Of the broker's journal.
+  let data: String
   private let fleet: LocalFleet
   private let rehearsals = Rehearsals()
+  /// Where the client dials.
   let endpoint: String
   let client: WeirClient
+  private let surroundings: Surroundings
 
   /// Starts a fleet, runs `body` beside it, stops it, and looks at what is left on its disk.
   ///
@@ -52,12 +92,10 @@ final class ChaosFleet: Sendable {
   }
 
   private init(_ settings: Chaos.Settings, _ shape: Shape, _ oracle: ImageOracle, _ folder: String) async throws {
-    // The crash handler of Swift's runtime can hang where the signal comes from outside; these processes have to die of it.
-    setenv("SWIFT_BACKTRACE", "enable=no", 1)
     self.settings = settings
     self.shape = shape
     self.oracle = oracle
-    self.folder = folder
+    data = "\(folder)/data"
     let engine: FleetPlan.Engine
     switch settings.engine {
     case .synthetic:
@@ -68,24 +106,95 @@ final class ChaosFleet: Sendable {
       engine = .cascade(pipeline: pipeline)
     }
     var plan = FleetPlan(
-      executables: settings.executables, bind: "tcp://127.0.0.1:0", data: "\(folder)/data", engine: engine,
+      executables: settings.executables, bind: "tcp://127.0.0.1:0", data: data, engine: engine,
       workers: stages.map { FleetPlan.StageWorkers(stages: [$0], count: shape.perStage) }, slots: shape.slots, threads: shape.threads)
     plan.brokerOptions =
       [
         "--beat-ms", "200", "--dead-ms", "\(shape.deadMilliseconds)", "--checkpoint-ms", "\(shape.checkpointMilliseconds)",
         "--log-level", "error",
       ] + shape.brokerOptions
+    var surroundings = Surroundings()
+    if shape.hasOwnClock {
+      let clock = try WallClock(in: folder, executables: settings.executables)
+      plan.environment = clock.environment
+      surroundings.clock = clock
+    }
+    if shape.hasKeys { surroundings.keys = try Self.makeKeys(&plan, in: folder) }
+    if shape.hasNetworks { surroundings.networks = try Self.makeNetworks(&plan) }
     plan.restartPolicy = RestartPolicy(shortest: .milliseconds(50), longest: .milliseconds(200))
-    fleet = try LocalFleet(plan, log: settings.log)
-    endpoint = try await fleet.start()
-    client = try Self.client(endpoint)
+    do {
+      fleet = try LocalFleet(plan, log: settings.log)
+      if let mebibytes = shape.diskMebibytes {
+        try FileManager.default.createDirectory(atPath: data, withIntermediateDirectories: true)
+        surroundings.disk = try SmallDisk(at: data, mebibytes: mebibytes)
+      }
+      let address = try await fleet.start()
+      endpoint = surroundings.networks.map { address.replacing(Self.brokerHost, with: $0.clients.host) } ?? address
+      client = try Self.client(endpoint, keys: surroundings.keys.map { ClientKeys($0.clients) })
+    } catch {
+      surroundings.putAway()
+      throw error
+    }
+    self.surroundings = surroundings
   }
 
-  static func client(_ endpoint: String) throws -> WeirClient {
+  private static let brokerHost = "127.0.0.1"
+
+  /// A worker finds its port through the public one, so a network needs both of the broker's ports at an address of its own.
+  private static func makeNetworks(_ plan: inout FleetPlan) throws -> Networks {
+    let hosts = ["127.0.0.2", "127.0.0.3"]
+    let ports = try FaultyNetwork.freePorts(2, at: [brokerHost] + hosts)
+    plan.bind = "tcp://\(brokerHost):\(ports[0])"
+    plan.brokerOptions += ["--bind-workers", "tcp://\(brokerHost):\(ports[1])"]
+    plan.workersDial = "tcp://\(hosts[0]):\(ports[0])"
+    let workers = try FaultyNetwork(at: hosts[0], before: brokerHost, ports: ports)
+    do {
+      return Networks(workers: workers, clients: try FaultyNetwork(at: hosts[1], before: brokerHost, ports: ports))
+    } catch {
+      workers.stop()
+      throw error
+    }
+  }
+
+  /// Makes a key for each, and the broker's list of them.
+  private static func makeKeys(_ plan: inout FleetPlan, in folder: String) throws -> KeyRing {
+    let broker = try CurveKeyPair.generate()
+    let (client, stranger, worker) = (try CurveKeyPair.generate(), try CurveKeyPair.generate(), try CurveKeyPair.generate())
+    let list = "client \(client.publicKey) tenant=load\nclient \(stranger.publicKey) tenant=storm\nworker \(worker.publicKey) stages=*\n"
+    try list.write(toFile: "\(folder)/allow", atomically: true, encoding: .utf8)
+    plan.keys = FleetPlan.Keys(
+      broker: try CurveCertificate.write(broker, to: "\(folder)/broker").secretPath, accessList: "\(folder)/allow",
+      workers: try CurveCertificate.write(worker, to: "\(folder)/workers").secretPath)
+    func identity(_ pair: CurveKeyPair) -> CurveIdentity { CurveIdentity(pair, server: broker.publicKey) }
+    return KeyRing(clients: identity(client), stranger: identity(stranger), workers: identity(worker))
+  }
+
+  func keys() throws -> KeyRing {
+    guard let keys = surroundings.keys else { throw Broken("this fleet has no keys") }
+    return keys
+  }
+
+  /// - Throws: `Broken` if the fleet was started without them.
+  func faultyNetworks() throws -> Networks {
+    guard let networks = surroundings.networks else { throw Broken("this fleet has no networks of its own") }
+    return networks
+  }
+
+  func smallDisk() throws -> SmallDisk {
+    guard let disk = surroundings.disk else { throw Broken("this fleet has no disk of its own") }
+    return disk
+  }
+
+  func wallClock() throws -> WallClock {
+    guard let clock = surroundings.clock else { throw Broken("this fleet has no clock of its own") }
+    return clock
+  }
+
+  static func client(_ endpoint: String, keys: ClientKeys? = nil, patience: Duration = .seconds(120)) throws -> WeirClient {
     try WeirClient(
-      broker: endpoint,
+      broker: endpoint, keys: keys,
       options: .init(
-        resendAfter: .milliseconds(500), patience: .seconds(120), waitPatience: .seconds(300), watchSilence: .milliseconds(500)))
+        resendAfter: .milliseconds(500), patience: patience, waitPatience: .seconds(300), watchSilence: .milliseconds(500)))
   }
 
   private func stop() async {
@@ -93,6 +202,7 @@ final class ChaosFleet: Sendable {
     for name in processes { await fleet.signal(name, SIGCONT) }
     await client.close()
     await fleet.stop()
+    surroundings.putAway()
   }
 
   // MARK: Processes
@@ -105,6 +215,17 @@ final class ChaosFleet: Sendable {
 
   /// `nil` while it does not run.
   func pid(_ name: String) async -> Int32? { await fleet.pids[name] }
+
+  /// Waits until there is one. It may be at its very beginning.
+  ///
+  /// - Parameter old: one that was killed; it may be known yet.
+  func runningBroker(after old: Int32? = nil) async throws -> Int32 {
+    for _ in 0..<6_000 {
+      if let pid = await fleet.pids["broker"], pid != old { return pid }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    throw Broken("for a minute there was no broker")
+  }
 
   /// Resident memory of the broker, in MiB.
   func brokerMemory() async -> Double {
@@ -142,6 +263,7 @@ final class ChaosFleet: Sendable {
   func submission(_ number: Int, samples: UInt32 = 3, steps: [UInt32]) -> Submission {
     let image = number % variety
     return Submission(
+      pipeline: settings.engine == .synthetic ? SyntheticEngine.pipeline.name : "",
       runs: [SampleRun(label: "\(UInt64(image) % labels)", seed: UInt64(image) * 1_000, count: samples)], options: options(steps),
       key: "chaos-\(number)")
   }
@@ -165,11 +287,35 @@ final class ChaosFleet: Sendable {
     }
   }
 
+  /// Asks again as long as the broker says to come back later.
+  func patiently<Answer: Sendable>(_ ask: @Sendable () async throws -> Answer) async throws -> Answer {
+    while true {
+      do { return try await ask() } catch let error as ClientError {
+        guard error.refusal?.code == .overloaded, let pause = error.refusal?.retryAfterMilliseconds else { throw error }
+        try await Task.sleep(for: .milliseconds(pause))
+      }
+    }
+  }
+
+  /// A job that takes longer is stuck.
+  private static let patience = Duration.seconds(1_800)
+
   func finished(_ job: JobID) async throws -> JobStatus {
-    var last: JobStatus?
-    for try await status in client.watch(job) { last = status }
-    guard let last else { throw Broken("the watch of job \(job) ended without a state") }
-    return last
+    try await withThrowingTaskGroup(of: JobStatus.self) { group in
+      defer { group.cancelAll() }
+      group.addTask {
+        var last: JobStatus?
+        for try await status in self.client.watch(job) { last = status }
+        guard let last else { throw Broken("the watch of job \(job) ended without a state") }
+        return last
+      }
+      group.addTask {
+        try await Task.sleep(for: Self.patience)
+        throw Broken("job \(job) is not done after \(Self.patience)")
+      }
+      guard let first = try await group.next() else { throw Broken("job \(job) was not watched") }
+      return first
+    }
   }
 
   /// Waits for a job's end, fetches all of its images, and compares each byte with what the oracle says.
@@ -181,7 +327,7 @@ final class ChaosFleet: Sendable {
     try expect(status.state == .done, "job \(job) is \(status.state): \(status.details.compactMap(\.error).first ?? "")")
     var sample: UInt32 = 0
     for expected in ImageOracle.samples(of: submission) {
-      let image = try await client.fetch(job, sample: sample)
+      let image = try await patiently { [sample] in try await client.fetch(job, sample: sample) }
       let isRight = try await oracle.image(expected) == image.tensor
       try expect(isRight, "image \(sample) of job \(job) is not what the oracle says")
       sample += 1

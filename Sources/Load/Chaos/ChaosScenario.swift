@@ -23,6 +23,14 @@ package enum ChaosScenario: String, CaseIterable, Sendable {
   case headOfLine = "head-of-line"
   case slowWatcher = "slow-watcher"
   case liar = "liar"
+  case writePoints = "write-points"
+  case powerLoss = "power-loss"
+  case partitions = "partitions"
+  case diskFull = "disk-full"
+  case readOnly = "read-only"
+  case filesExhausted = "files-exhausted"
+  case clockJumps = "clock-jumps"
+  case strangers = "strangers"
 
   /// Those that say as much about networks as about hash chains; the others are about time, which networks would only make longer.
   package var isForNetworks: Bool {
@@ -47,6 +55,17 @@ package enum ChaosScenario: String, CaseIterable, Sendable {
     case .spike: "17: ten times the load for a while, then quiet: everything drains, the broker's memory is bounded"
     case .rollingRestart: "18: every process is stopped with SIGTERM and replaced under load"
     case .clientDies: "21: a client dies after it submitted and comes back: the same job, the same images"
+    case .writePoints:
+      "3: the broker is killed exactly before and after its writes, syncs and sends, also while its log begins anew (--rounds)"
+    case .powerLoss: "4: the same, and what was not brought to the disk yet is lost, in whole or in part (--rounds)"
+    case .partitions:
+      "7: networks to workers and client are slow, one-way, partitioned or cut (--rounds); leases move on, nothing comes twice"
+    case .diskFull: "19: the broker's disk is full for seconds: new jobs are refused, running work survives, and all goes on after it"
+    case .readOnly: "19: the broker's disk takes no writes for seconds, and none when it starts: the same"
+    case .filesExhausted: "19: the broker has no file descriptors left: nobody new gets in, those who are in are served"
+    case .clockJumps: "19: the wall clock jumps by an hour, forth and back: leases and deadlines go by another clock"
+    case .strangers:
+      "20: a fleet with keys at work, and damaged messages, wrong keys, none, and bytes that are no messages; nobody is answered"
     case .kills: "many random SIGKILLs, SIGSTOPs and SIGCONTs over workers and broker (--kills)"
     case .batchInvariance:
       "13: a sample alone, among others that come and go at each step, on any worker, slots and threads: the same bytes"

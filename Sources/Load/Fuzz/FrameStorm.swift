@@ -23,6 +23,7 @@ actor FrameStorm {
   private let corpus: Corpus
   private let seed: UInt64
   private let connections: Int
+  private let keys: (client: CurveIdentity, worker: CurveIdentity)?
   private var lines: [Line] = []
   private var opened: UInt64 = 0
   private(set) var frames = 0
@@ -37,12 +38,17 @@ actor FrameStorm {
   /// - Parameters:
   ///   - broker: its public endpoint.
   ///   - connections: at each of the two.
-  init(at broker: String, corpus: Corpus, seed: UInt64, connections: Int, on loop: SocketLoop) throws {
+  ///   - keys: with which it is let in.
+  init(
+    at broker: String, corpus: Corpus, seed: UInt64, connections: Int, keys: (client: CurveIdentity, worker: CurveIdentity)? = nil,
+    on loop: SocketLoop
+  ) throws {
     self.loop = loop
     clients = broker
     self.corpus = corpus
     self.seed = seed
     self.connections = connections
+    self.keys = keys
     context = try Context()
   }
 
@@ -72,7 +78,9 @@ actor FrameStorm {
 
   /// Where the broker's workers connect.
   private func locate() async throws -> String {
-    let socket = try Socket(context, .dealer)
+    var options = SocketOptions()
+    options.curve = keys?.client.curve
+    let socket = try Socket(context, .dealer, options)
     try socket.connect(clients)
     asking = socket
     loop.add(socket) { [unowned self] in assumeIsolated { $0.hearPort() } }
@@ -104,6 +112,7 @@ actor FrameStorm {
     options.linger = .zero
     // A ping on a connection whose queue is full, because nobody reads in time, can end this program: see there.
     options.heartbeatInterval = .zero
+    options.curve = (isClient ? keys?.client : keys?.worker)?.curve
     let socket = try Socket(context, .dealer, options)
     try socket.connect(isClient ? clients : workers)
     loop.add(socket) { [unowned self] in assumeIsolated { $0.drain(index) } }
