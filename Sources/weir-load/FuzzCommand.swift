@@ -9,7 +9,7 @@ struct FuzzCommand: AsyncParsableCommand {
       Starts a broker and workers with the synthetic engine (weir, weir-broker and weir-worker lie beside this program), and sends both of the \
       broker's ends messages of the corpus with bits, bytes, lengths, fields and frames changed, and now and then a connection whose greeting, \
       handshake or frames are damaged. Meanwhile an honest client's jobs have to be finished, every image as the oracle says; the broker must \
-      neither end nor, from \(FuzzRun.leastFramesForGrowth) frames on, have more memory in the last quarter than in the first half. The seed \
+      neither end nor, from \(FuzzRun.leastFramesForGrowth) frames on, have more memory at the end than after half of them. The seed \
       fixes what is sent.
 
       --broker aims at a broker that runs already, on this machine: one for tests, for damaged submissions ask for work and damaged workers \
@@ -64,11 +64,13 @@ struct FuzzCommand: AsyncParsableCommand {
       if isVerbose { FileHandle.standardError.write(Data((line + "\n").utf8)) }
     }
     let verdict = await fuzz.run()
-    let memory = verdict.residentMiB.map { String(format: "%.0f", $0) }.joined(separator: " ")
+    func list(_ values: [Double]) -> String { values.map { String(format: "%.0f", $0) }.joined(separator: " ") }
+    let memory = list(verdict.residentMiB)
+    let settled = list(verdict.settledMiB)
     print(
       """
       \(verdict.failure == nil ? "held" : "BROKEN") seed=\(seed) frames=\(verdict.frames) messages=\(verdict.messages) \
-      raw_connections=\(verdict.rawConnections) seconds=\(Int(verdict.seconds)) honest_images=\(verdict.honestImages) broker_mib=[\(memory)] growth=\(String(format: "%+.1f%%", verdict.growth * 100)) \(verdict.failure ?? "")
+      raw_connections=\(verdict.rawConnections) seconds=\(Int(verdict.seconds)) honest_images=\(verdict.honestImages) broker_mib=[\(memory)] settled_mib=[\(settled)] growth=\(String(format: "%+.1f%%", verdict.growth * 100)) \(verdict.failure ?? "")
       """)
     if verdict.failure != nil { throw ExitCode(1) }
   }

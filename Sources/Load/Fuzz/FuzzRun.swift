@@ -38,14 +38,15 @@ package struct FuzzRun: Sendable {
     package var seconds = 0.0
     /// Of the broker, in MiB: before, and after each of `parts` equal parts of the frames.
     package var residentMiB: [Double] = []
+    /// The same after half of the frames, and at the end, once what was queued was handled and what was freed was given back.
+    package var settledMiB: [Double] = []
     package var honestImages = 0
     package var failure: String?
 
-    /// How much more memory the broker had in the last quarter than in the first half, at most: 0.05 is 5 %.
+    /// How much more memory the broker had at the end than after half of the frames: 0.05 is 5 %.
     package var growth: Double {
-      let half = residentMiB.prefix(FuzzRun.parts / 2 + 1).max() ?? 0
-      let last = residentMiB.suffix(FuzzRun.parts / 4).max() ?? 0
-      return half > 0 ? last / half - 1 : 0
+      guard settledMiB.count == 2, settledMiB[0] > 0 else { return 0 }
+      return settledMiB[1] / settledMiB[0] - 1
     }
   }
 
@@ -53,6 +54,8 @@ package struct FuzzRun: Sendable {
   /// Fewer frames do not fill the broker's tables, so growth says nothing.
   package static let leastFramesForGrowth = 2_000_000
   private static let maxGrowth = 0.05
+  /// Longer than a broker keeps what it freed.
+  private static let settling = 25
 
   private let settings: Settings
   private let log: @Sendable (String) -> Void
@@ -117,6 +120,7 @@ package struct FuzzRun: Sendable {
       try await storm.send(settings.frames / Self.parts * part)
       verdict.honestImages += try await images
       verdict.residentMiB.append(try await target.residentMemory())
+      if part == Self.parts / 2 || part == Self.parts { verdict.settledMiB.append(try await settledMemory(target)) }
       verdict.frames = await storm.frames
       verdict.messages = await storm.messages
       verdict.rawConnections = await storm.rawConnections
@@ -127,5 +131,16 @@ package struct FuzzRun: Sendable {
     try expect(await target.pid() == broker, "the broker ended and was started again")
     guard settings.frames >= Self.leastFramesForGrowth else { return }
     try expect(verdict.growth <= Self.maxGrowth, "the broker grew by \(Int(verdict.growth * 100)) % after the first half")
+  }
+
+  /// The least that the broker has for a while in which nothing is sent to it.
+  private func settledMemory(_ target: FuzzTarget) async throws -> Double {
+    guard settings.frames >= Self.leastFramesForGrowth else { return try await target.residentMemory() }
+    var least = Double.infinity
+    for _ in 0..<Self.settling {
+      try await Task.sleep(for: .seconds(1))
+      least = min(least, try await target.residentMemory())
+    }
+    return least
   }
 }
