@@ -19,6 +19,7 @@ actor BackgroundLoad {
   /// Attempts that were not a task's first.
   private(set) var repeats = 0
   private(set) var refusals = 0
+  private var unanswered = 0
   /// Jobs beside the loop's.
   private var probes: [(job: JobID, submission: Submission)] = []
 
@@ -37,6 +38,7 @@ actor BackgroundLoad {
       // The first failure ends the others' waiting.
       for try await _ in group {}
     }
+    while unanswered > 0 { try await Task.sleep(for: .milliseconds(50)) }
     for probe in probes { try await fleet.verify(probe.job, of: probe.submission) }
   }
 
@@ -57,11 +59,23 @@ actor BackgroundLoad {
     return job
   }
 
-  /// Submits jobs until one is refused: what a disk has promised already may hold some. It is not submitted again: there must be no such job.
+  /// Submits jobs until one is refused: what a disk has promised already may hold some, and one that was taken in while its record waits gets
+  /// its answer later. The refused one is not submitted again: there must be no such job.
   func waitUntilRefused() async throws -> Refusal {
     for _ in 0..<200 {
-      do { _ = try await submitted() } catch let error as ClientError {
-        guard let refusal = error.refusal else { throw error }
+      let (answers, answer) = AsyncStream.makeStream(of: Refusal?.self)
+      unanswered += 1
+      Task {
+        do { _ = try await submitted() } catch { answer.yield((error as? ClientError)?.refusal) }
+        unanswered -= 1
+        answer.yield(nil)
+      }
+      Task {
+        try await Task.sleep(for: .seconds(1))
+        answer.yield(nil)
+      }
+      for await refusal in answers {
+        guard let refusal else { break }
         refusals += 1
         return refusal
       }
