@@ -24,10 +24,13 @@ struct LogFrames {
   private(set) var all: [Frame] = []
   private(set) var isHeaderDamaged = false
 
-  /// Frames that are not as they were written, though later ones are.
+  /// Frames that are not as they were written, though a later commit is.
+  ///
+  /// Behind the last commit that proves nothing: there may be the beginning of one transaction over the remains of another, if the writer was
+  /// killed in both.
   var damaged: [Frame] {
-    let lastWhole = all.lastIndex { $0.isWhole } ?? 0
-    return all.prefix(lastWhole).filter { !$0.isWhole }
+    let lastCommit = all.lastIndex { $0.isWhole && $0.commitSize > 0 } ?? 0
+    return all.prefix(lastCommit).filter { !$0.isWhole }
   }
 
   /// The frames up to the last commit that SQLite finds.
