@@ -6,11 +6,13 @@ package enum JournalBackup {
   /// Copies a data directory's journal, as it is at one moment, to a new folder, which is a data directory too. A broker may be running on the
   /// source. The folder appears when the copy is complete, checked and on the disk, or not at all.
   ///
-  /// - Returns: the check of the copy.
-  /// - Throws: `.unusable` if the target exists or can't be made, `.damaged` if the copy has findings.
+  /// - Returns: the check of the copy. It may find what the source has and a broker can live with, damaged tensors say.
+  /// - Throws: `.unusable` if the target exists or can't be made, `.damaged` if no broker would start on the copy as it is.
   @discardableResult
   package static func copy(from directory: String, to target: String) throws(JournalError) -> JournalCheck {
     let source = DataDirectory.Files(directory)
+    // Beside the target, and not in it.
+    let target = target.count > 1 && target.hasSuffix("/") ? String(target.dropLast()) : target
     guard FileManager.default.fileExists(atPath: source.journal) else {
       throw JournalError(.unusable, "\(directory) has no journal; name the folder that weir-broker was given as --data")
     }
@@ -21,11 +23,15 @@ package enum JournalBackup {
     defer { try? FileManager.default.removeItem(atPath: partial.folder) }
     do {
       try? FileManager.default.removeItem(atPath: partial.folder)
-      try FileManager.default.createDirectory(
-        atPath: partial.folder, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+      do {
+        try FileManager.default.createDirectory(
+          atPath: partial.folder, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+      } catch {
+        throw JournalError(.unusable, "\(target) cannot be made (\(error.localizedDescription)); choose a place that can be written")
+      }
       try copy(source, to: partial)
       let check = try JournalCheck(directory: partial.folder)
-      guard check.findings.isEmpty else {
+      guard check.isServable else {
         let first = check.findings.prefix(3).joined(separator: "; ")
         throw JournalError(
           .damaged,

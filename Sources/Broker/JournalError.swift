@@ -1,3 +1,4 @@
+import Foundation
 import GRDB
 
 /// Why a journal can't be opened, read or written.
@@ -40,9 +41,10 @@ package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible 
       return
     }
     guard let error = error as? DatabaseError else {
-      self.init(writing ? .writeFailed : .unusable, "journal \(path): \(error)")
+      self.init(writing ? .writeFailed : .unusable, "journal \(path): \(error.localizedDescription)")
       return
     }
+    let full = "no space is left on its disk; free some: nothing that was acknowledged is lost"
     let detail = error.message ?? "\(error.resultCode)"
     switch error.resultCode {
     case .SQLITE_NOTADB:
@@ -50,7 +52,9 @@ package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible 
     case .SQLITE_CORRUPT:
       self.init(.damaged, "journal \(path) is damaged (\(detail)); \(Self.adviceOnDamage)")
     case .SQLITE_FULL:
-      self.init(.stalled, "journal \(path): no space is left on its disk; free some: nothing that was acknowledged is lost")
+      self.init(.stalled, "journal \(path): \(full)")
+    case .SQLITE_IOERR where !writing && error.extendedResultCode == .SQLITE_IOERR_SHMSIZE:
+      self.init(.stalled, "journal \(path): \(full)")
     case .SQLITE_BUSY where writing:
       self.init(.stalled, "journal \(path): another program is writing to it")
     case .SQLITE_CANTOPEN, .SQLITE_PERM, .SQLITE_READONLY, .SQLITE_AUTH:

@@ -6,7 +6,8 @@ struct Backup: ParsableCommand {
     abstract: "Copies a data folder's journal, also under a running broker.",
     discussion: """
       The copy is a data folder of its own, as the source was at one moment. It appears when it is complete, checked and on the disk, or \
-      not at all.
+      not at all. What a broker lives with, a damaged tensor say, is copied and named, with exit status 1; of a journal that has to be built \
+      anew there is no copy.
       """)
 
   @Argument(help: "The folder that the broker was given as --data.")

@@ -10,10 +10,14 @@ struct JobFollower {
   let folder: ImageFolder?
   var reporter: JobReporter
   private var saved: Set<UInt32> = []
+  /// What will never be there, as far as the broker knows.
+  private var missing: Set<UInt32> = []
   private var sheet = ContactSheet()
 
   /// Images under way at a time.
   private static let fetches = 4
+  /// Samples that are asked for without knowing whether they are finished, at a time.
+  private static let guesses = 64
 
   init(client: WeirClient, job: JobID, folder: ImageFolder?, reporter: JobReporter) {
     self.client = client
@@ -33,6 +37,7 @@ struct JobFollower {
       if folder != nil, status.finishedSamples > lookedAt, let full = try await withSamples(status) {
         lookedAt = full.finishedSamples
         try await save(listed(in: full), of: full)
+        try await saveUnlisted(of: full)
       }
     }
     // A stream whose task was cancelled ends without an error.
@@ -44,6 +49,19 @@ struct JobFollower {
     }
     try await saveFinished(last)
     return last
+  }
+
+  /// Saves finished samples behind those that a status lists, which are the first ones of a large job: they can only be asked for, and finish
+  /// about in order.
+  private mutating func saveUnlisted(of status: JobStatus) async throws {
+    var known = -1
+    while saved.count + missing.count > known, saved.count < status.finishedSamples {
+      known = saved.count + missing.count
+      let open = (UInt32(clamping: status.details.count)..<status.samples).lazy.filter { [saved, missing] in
+        !saved.contains($0) && !missing.contains($0)
+      }
+      try await save(Array(open.prefix(Self.guesses)), of: status, skippingUnfinished: true)
+    }
   }
 
   /// Saves what is finished and not saved yet, and the contact sheet.
@@ -88,6 +106,12 @@ struct JobFollower {
     }
   }
 
+  private enum Answer: Sendable {
+    case image(FinishedImage)
+    case notYet
+    case never(UInt32)
+  }
+
   private func listed(in status: JobStatus) -> [UInt32] {
     folder == nil ? [] : status.details.filter { $0.state == .done }.map(\.index)
   }
@@ -99,19 +123,23 @@ struct JobFollower {
     for start in stride(from: 0, to: indexes.count, by: Self.fetches) {
       let (client, job) = (client, job)
       let batch = indexes[start..<min(start + Self.fetches, indexes.count)]
-      let images = try await withThrowingTaskGroup(of: FinishedImage?.self) { group in
+      let answers = try await withThrowingTaskGroup(of: Answer.self) { group in
         for index in batch {
           group.addTask {
             do throws(ClientError) {
-              return try await client.fetch(job, sample: index, stage: stage)
+              return .image(try await client.fetch(job, sample: index, stage: stage))
             } catch {
-              guard skippingUnfinished, let code = error.refusal?.code, code == .notReady || code == .notFound else { throw error }
-              return nil
+              guard skippingUnfinished, let code = error.refusal?.code else { throw error }
+              if code == .notReady { return .notYet }
+              guard code == .notFound else { throw error }
+              return .never(index)
             }
           }
         }
-        return try await group.reduce(into: [FinishedImage]()) { images, image in if let image { images.append(image) } }
+        return try await group.reduce(into: [Answer]()) { $0.append($1) }
       }
+      for case .never(let index) in answers { missing.insert(index) }
+      let images = answers.compactMap { if case .image(let image) = $0 { image } else { nil } }
       for image in images.sorted(by: { $0.sample < $1.sample }) {
         guard let folder else { continue }
         let pixels = try ImageFolder.decode(image)

@@ -1,6 +1,7 @@
 import Foundation
 import Testing
 import Wire
+import ZeroMQ
 
 @testable import Broker
 
@@ -62,6 +63,24 @@ struct JournalBackupTests {
     try used.lay(source, database: used.database, log: nil, mark: used.mark)
     #expect(failure(source.path, folder.path) == .unusable)
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == [])
-    #expect(failure(source.path, target) == nil)
+    #expect(failure(source.path, target + "/") == nil)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["copy"])
+  }
+
+  /// A broker would start on it and say what is lost once it is asked for; so a copy of it is better than none.
+  @Test func aDamagedTensorIsCopiedAndNamed() throws {
+    let used = try UsedJournal(seed: 10, rounds: 30, isClosed: true)
+    let source = TemporaryFolder()
+    var database = used.database
+    let tensor = try #require(used.outputs.values.first { database.range(of: Data($0.data.bytes)) != nil })
+    let place = try #require(database.range(of: Data(tensor.data.bytes)))
+    database[place.lowerBound + 3] ^= 16
+    try used.lay(source, database: database, log: nil, mark: used.mark)
+    let check = try JournalBackup.copy(from: source.path, to: folder.path + "/copy")
+    #expect(check.findings.count == 1 && check.findings[0].contains("does not fit its digest"), "\(check.findings)")
+    #expect(check.isServable && check.jobs == used.last.jobs.count)
+    let journal = try Journal(directory: folder.path + "/copy")
+    #expect(try journal.restore() == used.last)
+    try journal.close()
   }
 }
