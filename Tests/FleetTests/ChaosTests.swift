@@ -5,8 +5,8 @@ extension FleetTests {
   /// The quicker scenarios of `weir-load chaos`.
   @Suite struct ChaosTests {
     @Test(arguments: [
-      ChaosScenario.workerKilled, .poison, .queueBound, .cancelStorm, .clientDies, .kills, .batchInvariance, .deadlines, .liar, .writePoints,
-      .partitions, .filesExhausted, .clockJumps,
+      ChaosScenario.workerKilled, .poison, .queueBound, .cancelStorm, .clientDies, .kills, .batchInvariance, .deadlines, .liar,
+      .writePoints, .partitions, .filesExhausted, .clockJumps,
     ])
     func promisesAreKept(scenario: ChaosScenario) async {
       let seed = UInt64.random(in: 0..<1 << 32)
