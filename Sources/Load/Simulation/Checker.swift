@@ -252,12 +252,13 @@ struct Checker {
     guard let lease = leases[task], let holder = lease.peer, let peer = peers[holder], !peer.isGone else { return true }
     if now - peer.lastHeard >= Int64(limits.deadMilliseconds) || now - lease.lastProgress >= Int64(limits.stallMilliseconds) { return true }
     for case .command(holder, .disconnect) in actions { return true }
+    // Whoever is found out by another's result loses all.
+    if case .worker(_, .result) = event, quarantined.contains(peer.process) { return true }
     switch event {
     case .worker(let sender, .failure(let ref, _, _)): return sender == holder && ref.task == task && ref.attempt == lease.attempt
     case .worker(let sender, .result(let result)):
       return sender == holder && result.task.task == task && result.task.attempt == lease.attempt
     case .worker(let sender, .goodbye), .worker(let sender, .hello): return sender == holder
-    case .worker(_, .result) where quarantined.contains(peer.process): return true
     case .tensorsLost(let ref, _): return ref.task == task && ref.attempt == lease.attempt
     default: return false
     }
