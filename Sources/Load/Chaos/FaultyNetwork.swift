@@ -173,16 +173,10 @@ final class FaultyNetwork: Sendable {
       }
       if isStopping { return false }
       if part > 0 {
-        let before = connections.count
-        drop { _ in Double.random(in: 0..<1) < part }
-        let cut = before - connections.count
-        network.shared.withLock { $0.counters.cut += cut }
+        cut { _ in Double.random(in: 0..<1) < part }
       }
       if newWeather != weather {
-        let before = connections.count
-        drop { $0.hasLost }
-        let cut = before - connections.count
-        network.shared.withLock { $0.counters.cut += cut }
+        cut { $0.hasLost }
         let now = ContinuousClock.now
         for index in connections.indices {
           if newWeather.up != .hold { connections[index].up.release(at: now) }
@@ -191,6 +185,15 @@ final class FaultyNetwork: Sendable {
         weather = newWeather
       }
       return true
+    }
+
+    /// Drops them, and counts them before anyone can notice.
+    private func cut(_ which: (Connection) -> Bool) {
+      drop { connection in
+        guard which(connection) else { return false }
+        network.shared.withLock { $0.counters.cut += 1 }
+        return true
+      }
     }
 
     private func drop(_ which: (Connection) -> Bool) {
