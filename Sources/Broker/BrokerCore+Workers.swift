@@ -303,6 +303,8 @@ extension BrokerCore {
       dropLease(task, as: .done)
     } else {
       revokeLease(task)
+      // It may have waited for another attempt.
+      unsettledStages.insert(worker.stage)
       let attempt = Attempt(
         sample: task.sample, stage: task.stage, number: ref.attempt, worker: clip(worker.hello.name, 100), numerics: worker.hello.numerics,
         startedUnixMilliseconds: unixNow - min(unixNow, UInt64(max(0, min(result.computeMilliseconds, 1e12)))),
