@@ -112,7 +112,9 @@ package struct BrokerCore {
         case .leased:
           leases[TaskID(job: job.id, sample: UInt32(index), stage: UInt32(sample.stage))] = Lease(
             attempt: sample.attempt, holder: .nobody(until: now + Int64(limits.graceMilliseconds), lost: nil), bytes: 0,
-            resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now, startedUnix: unixNow)
+            resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now, startedUnix: unixNow,
+            // It began there or before: the disk remembers only how far it is.
+            firstStep: sample.checkpoint?.step ?? 0)
         case .done, .failed, .cancelled, .held: break
         }
       }

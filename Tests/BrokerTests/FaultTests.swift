@@ -367,6 +367,8 @@ struct FaultTests {
     let again = try #require(driver.takeAssignments("a2").first ?? driver.takeAssignments("b").first)
     #expect(again.task == TaskRef(assignments[1].task.task, attempt: 2))
     #expect(again.checkpoint?.step == 2)
+    // What it had saved is no step lost.
+    #expect(driver.store.attempts[assignments[1].task]?.firstStep == 2)
     driver.finish(assignments[0], at: "a2", pipeline: pipeline)
     #expect(driver.status(job)?.stages[0].done == 1)
   }
