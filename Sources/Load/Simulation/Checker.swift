@@ -110,6 +110,10 @@ struct Checker {
   /// - Parameter instant: the broker's time.
   mutating func check(_ event: Event, _ actions: [Action], at instant: Instant) {
     let now = instant.milliseconds
+    // Who is gone is told nothing, whatever else happens in the same moment.
+    if case .clientGone(let peer) = event {
+      for job in Array(watchers.keys) { watchers[job] = watchers[job]?.filter { $0.peer != peer } }
+    }
     hear(event, actions, at: now)
     noteTerms(event, actions, at: instant)
     endTrials(event, actions)
@@ -129,13 +133,7 @@ struct Checker {
     checkDeadlines(at: now)
     checkAnswers(to: event, actions)
     checkSettled(event, actions)
-    switch event {
-    case .clientGone(let peer):
-      for job in Array(watchers.keys) { watchers[job] = watchers[job]?.filter { $0.peer != peer } }
-    case .workerGone(let peer, _):
-      peers[peer]?.isGone = true
-    default: break
-    }
+    if case .workerGone(let peer, _) = event { peers[peer]?.isGone = true }
   }
 
   private mutating func hear(_ event: Event, _ actions: [Action], at now: Int64) {
