@@ -130,7 +130,8 @@ public actor WeirClient {
           _ = try await self.ask(.watch(job), patience: self.options.waitPatience, events: stream)
           stream.finish()
         } catch {
-          stream.finish(throwing: error)
+          // Whoever has stopped listening hears of no error: the stream tells of the end before it ends.
+          if Task.isCancelled { stream.finish() } else { stream.finish(throwing: error) }
         }
       }
       stream.onTermination = { _ in task.cancel() }
