@@ -209,7 +209,9 @@ struct Checker {
       expect(plan.machines.contains { $0.name == name && $0.lies }, .quarantine, "worker \(name) is quarantined, and does not lie")
       quarantined.insert(Process(name: name, boot: boot))
     case .pardoned(let name, let boot): quarantined.remove(Process(name: name, boot: boot))
-    case .pipeline, .pipelineForgotten, .accepted, .leased, .failuresCounted, .checkpointDropped, .forgotten, .retried, .attempted:
+    case .leased(let ref):
+      for process in Array(stalled.keys) { stalled[process]?.remove(ref) }
+    case .pipeline, .pipelineForgotten, .accepted, .failuresCounted, .checkpointDropped, .forgotten, .retried, .attempted:
       break
     }
     if case .stageDone(let task, _, _) = record, case .worker(let peer, .result) = event, let process = peers[peer]?.process {
