@@ -37,7 +37,7 @@ package struct JobOutcome: Hashable, Sendable {
 package struct WrongImage: Hashable, Sendable, Codable {
   package var job: String
   package var sample: UInt32
-  /// Of the attempts that made it, the one whose output is wrong first, as far as can be told.
+  /// The last attempt at it. The input that it was given may have been wrong already: the earlier stages' outputs are gone.
   package var stage: String
   package var worker: String
   package var attempt: UInt32

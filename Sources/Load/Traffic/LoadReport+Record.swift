@@ -73,7 +73,7 @@ extension LoadReport {
     return squares == 0 ? nil : sum * sum / (Double(shares.count) * squares)
   }
 
-  /// The rate offered when jobs began to take long for good: from there on, most of every later tenth of the ramp's jobs were not served well.
+  /// The rate offered when jobs began to take long for good: of no later twentieth of the ramp were half of the jobs served well.
   private static func knee(_ record: LoadRecord, _ from: Double, _ to: Double, _ duration: Double) -> Double? {
     let parts = 20
     var isServed = [Bool](repeating: true, count: parts)

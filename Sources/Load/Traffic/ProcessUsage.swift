@@ -10,11 +10,12 @@ package struct ProcessUsage: Hashable, Sendable {
     guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8) else { return nil }
     // The name, in parentheses, may have spaces in it.
     let fields = stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].split(separator: " ")
-    guard fields.count > 22, let user = Double(fields[12]), let system = Double(fields[13]), let pages = Double(fields[22]) else {
+    guard fields.count > 13, let user = Double(fields[12]), let system = Double(fields[13]), let bytes = ResidentMemory.now(of: "\(pid)")
+    else {
       return nil
     }
     processorSeconds = (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
-    residentMiB = pages * Double(sysconf(Int32(_SC_PAGESIZE))) / 1_048_576
+    residentMiB = Double(bytes) / 0x1p20
   }
 
   /// What it has used since another moment; its memory now.
