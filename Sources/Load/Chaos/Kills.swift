@@ -6,9 +6,13 @@ import Worker
 /// A checkpoint may take so long from the thread that computes to the broker's disk, on a machine with more to do than cores.
 private let arrivalMilliseconds = 100
 
-/// Random signals at random moments over a fleet at work: kills and stops of workers and of the broker.
+/// Random signals at random moments over a fleet at work: kills and stops of workers and of the broker, and workers that are asked to leave.
 func kills(_ settings: Chaos.Settings) async throws -> [String: Double] {
-  let shape = ChaosFleet.Shape(perStage: 2, stepMilliseconds: 5, slots: 2, deadMilliseconds: 600, checkpointMilliseconds: 200)
+  let isSynthetic = settings.engine == .synthetic
+  let shape = ChaosFleet.Shape(
+    perStage: 2, stepMilliseconds: 5, slots: 2, threads: 1, deadMilliseconds: isSynthetic ? 600 : 1_500, checkpointMilliseconds: 200)
+  // A worker that loads networks needs longer to be at work again.
+  let pauses = isSynthetic ? 50...600 : 300...1_500
   let diary = Diary()
   var settings = settings
   settings.log = { [log = settings.log] line in
@@ -17,17 +21,16 @@ func kills(_ settings: Chaos.Settings) async throws -> [String: Double] {
   }
   let (count, seed) = (settings.kills, settings.seed)
   return try await ChaosFleet.with(settings, shape) { fleet in
-    let report = try await fleet.loaded(steps: [150, 100, 50], concurrency: 4) { _ in
+    let report = try await fleet.loaded(steps: fleet.steps([150, 100, 50], cascade: [40, 30, 12]), concurrency: 4) { _ in
       var random = SplitMix64(seed: seed)
       while diary.signals.count < count {
-        try await Task.sleep(for: .milliseconds(Int.random(in: 50...600, using: &random)))
+        try await Task.sleep(for: .milliseconds(Int.random(in: pauses, using: &random)))
         let name = fleet.processes.randomElement(using: &random) ?? "broker"
-        // Sometimes longer than a lease lasts.
-        let pause = random.unit() < 0.3 ? Duration.milliseconds(Int.random(in: 50...1_200, using: &random)) : nil
+        let blow = Diary.Blow.random(&random)
         let time = Diary.now
-        guard await fleet.signal(name, pause == nil ? SIGKILL : SIGSTOP) else { continue }
-        diary.note(Diary.Signal(process: name, at: time, pause: pause))
-        if let pause {
+        guard await fleet.signal(name, blow.signal) else { continue }
+        diary.note(Diary.Signal(process: name, at: time, blow: blow))
+        if case .stop(let pause) = blow {
           Task {
             try? await Task.sleep(for: pause)
             await fleet.signal(name, SIGCONT)
@@ -35,32 +38,57 @@ func kills(_ settings: Chaos.Settings) async throws -> [String: Double] {
         }
       }
     }
-    let interval = Int(Double(shape.checkpointMilliseconds + arrivalMilliseconds) / shape.stepMilliseconds)
+    let interval = Int(Double(shape.checkpointMilliseconds + arrivalMilliseconds) / fleet.leastStepMilliseconds)
     var worst = 0
     for loss in report.losses {
-      let outage = diary.outage(before: loss)
-      let allowed = interval + Int((Double(outage) / shape.stepMilliseconds).rounded(.up))
+      let outage = diary.outage(before: loss, interval: shape.checkpointMilliseconds + arrivalMilliseconds)
+      let allowed = interval + Int((Double(outage) / fleet.leastStepMilliseconds).rounded(.up))
       try expect(
         loss.steps <= allowed,
         "\(loss.steps) steps were lost at once; the \(interval) of a checkpoint interval are allowed, and \(outage) ms without a broker: "
-          + loss.what)
+          + "\(loss.what); before that, in ms: \(diary.account(of: loss))")
       if outage == 0 { worst = max(worst, loss.steps) }
     }
+    let signals = diary.signals
     return [
-      "signals": Double(diary.signals.count), "stops": Double(diary.signals.count { $0.pause != nil }),
-      "broker": Double(diary.signals.count { $0.process == "broker" }), "images": Double(report.images),
-      "repeated_attempts": Double(report.repeats), "lost_steps_worst": Double(worst), "lost_steps_allowed": Double(interval),
+      "signals": Double(signals.count), "stops": Double(signals.count { $0.blow.pause != nil }),
+      "asked_to_leave": Double(signals.count { $0.blow == .leave }), "broker": Double(signals.count { $0.process == "broker" }),
+      "images": Double(report.images), "repeated_attempts": Double(report.repeats), "lost_steps_worst": Double(worst),
+      "lost_steps_allowed": Double(interval),
     ]
   }
 }
 
 /// Who got a signal when, and when workers found a broker. Times are milliseconds of the wall clock, as the broker's are.
 private final class Diary: Sendable {
+  enum Blow: Hashable, Sendable {
+    case kill
+    /// SIGTERM: it may hand back what it has.
+    case leave
+    case stop(Duration)
+
+    static func random(_ random: inout SplitMix64) -> Self {
+      let chance = random.unit()
+      // Sometimes longer than a lease lasts.
+      if chance < 0.3 { return .stop(.milliseconds(Int.random(in: 50...1_200, using: &random))) }
+      return chance < 0.5 ? .leave : .kill
+    }
+
+    var signal: Int32 {
+      switch self {
+      case .kill: SIGKILL
+      case .leave: SIGTERM
+      case .stop: SIGSTOP
+      }
+    }
+
+    var pause: Duration? { if case .stop(let pause) = self { pause } else { nil } }
+  }
+
   struct Signal: Sendable {
     let process: String
     let at: UInt64
-    /// `nil`: it was killed.
-    let pause: Duration?
+    let blow: Blow
   }
 
   private struct Pages {
@@ -83,25 +111,37 @@ private final class Diary: Sendable {
     pages.withLock { $0.returns[String(name), default: []].append(Self.now) }
   }
 
-  /// How long there was no broker for a worker when it was hit itself: what it did then nobody could keep.
-  func outage(before loss: Loss) -> UInt64 {
-    // A worker that comes back has yet to tell how far it is.
-    let settling = UInt64(arrivalMilliseconds)
+  /// What happened to the worker and to the broker in the seconds before a loss.
+  func account(of loss: Loss) -> String {
+    pages.withLock { pages in
+      let span = loss.endedUnixMilliseconds - min(loss.endedUnixMilliseconds, 4_000)...loss.endedUnixMilliseconds
+      let hits = pages.signals.filter { span.contains($0.at) && ["broker", loss.worker].contains($0.process) }
+        .map { (at: $0.at, what: "\($0.process): \($0.blow)") }
+      let returns = (pages.returns[loss.worker] ?? []).filter(span.contains).map { (at: $0, what: "it is with the broker") }
+      return (hits + returns).sorted { $0.at < $1.at }.map { "\(loss.endedUnixMilliseconds - $0.at) \($0.what)" }.joined(separator: ", ")
+    }
+  }
+
+  /// How long there was no broker for a worker before it was hit itself: what it did then nobody could keep.
+  ///
+  /// - Parameter interval: of checkpoints, in milliseconds. If they were together for no longer, that counts as well.
+  func outage(before loss: Loss, interval: Int) -> UInt64 {
+    let interval = UInt64(interval)
     return pages.withLock { pages in
       guard let death = pages.signals.last(where: { $0.process == loss.worker && $0.at <= loss.endedUnixMilliseconds })?.at else {
         return 0
       }
-      var total: UInt64 = 0
-      for hit in pages.signals where hit.process == "broker" && hit.at <= death {
-        var end = pages.returns[loss.worker]?.first { $0 > hit.at } ?? death
-        if let pause = hit.pause {
+      var begin = death
+      for hit in pages.signals.reversed() where hit.process == "broker" && hit.at <= begin {
+        var end = pages.returns[loss.worker]?.first { $0 > hit.at } ?? begin
+        if let pause = hit.blow.pause {
           // It may have gone on before anyone missed it.
           let resumed = hit.at + UInt64(pause / .milliseconds(1))
           if end > resumed + 1_500 { end = resumed }
         }
-        if min(end, death) + settling >= death { total += min(end, death) - hit.at + settling }
+        if min(end, begin) + interval >= begin { begin = hit.at }
       }
-      return total
+      return death - begin
     }
   }
 }
