@@ -31,6 +31,7 @@ extension BrokerCore {
         send(.beat, to: worker.peer)
       }
     }
+    excuseWaiting()
     for (task, patience) in stalled() {
       guard let lease = leases[task] else { continue }
       let ref = TaskRef(task, attempt: lease.attempt)
@@ -60,13 +61,22 @@ extension BrokerCore {
     }.sorted { TaskID.isOlder($0.0, $1.0) }
   }
 
+  /// A task given ahead takes no step while others fill its worker's slots.
+  private func excuseWaiting() {
+    for worker in workers.all where worker.leases.count > Int(worker.hello.slots) {
+      let held = worker.leases.compactMap { leases[$0] }
+      guard held.count(where: \.hasBegun) >= Int(worker.hello.slots) else { continue }
+      for lease in held where !lease.hasBegun { lease.excuse(until: now) }
+    }
+  }
+
   /// How long a task of this worker may take over a step: a long step is not a dead worker.
   func patience(with worker: Worker) -> Int64 {
     guard let milliseconds = stepTimes.milliseconds(worker.stage, numerics: worker.hello.numerics) else {
       return Int64(limits.stallMilliseconds)
     }
     // A step is measured per sample, and taken by the whole batch.
-    let step = milliseconds * Double(max(1, worker.leases.count))
+    let step = milliseconds * Double(max(1, min(worker.leases.count, Int(worker.hello.slots))))
     return max(Int64(limits.leastStallMilliseconds), Int64(limits.stallSteps * step))
   }
 

@@ -36,7 +36,7 @@ extension BrokerCore {
       let sample = job.samples[Int(task.sample)]
       let bytes = stage.stage == 0 ? 0 : sample.outcomes[stage.stage - 1].bytes
       let worker = workers.choose(
-        stage, need: { _ in (bytes, false) },
+        stage, backlog: 0, need: { _ in (bytes, false) },
         // A party that was started again would confirm itself.
         where: { worker in
           worker.hello.numerics == dispute.numerics && !dispute.claims.contains { $0.worker.name == worker.hello.name }

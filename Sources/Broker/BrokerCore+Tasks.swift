@@ -48,7 +48,7 @@ extension BrokerCore {
     let next = StageKey(pipeline: stage.pipeline, stage: stage.stage + 1)
     let waiting = jobs.backlog[next].waiting
     let isFull = waiting > 0 && waiting >= waitingLimit(next)
-    while workers.hasFreeSlot(stage) {
+    while workers.hasCredit(stage) {
       // Who has nothing waiting there yet does not stand behind those who have.
       let turn = queues.next(stage) { share in !isFull || jobs.backlog[next, share].waiting + jobs.backlog[stage, share].leased == 0 }
       guard let (share, entry) = turn else { return }
@@ -67,7 +67,7 @@ extension BrokerCore {
         continue
       }
       // The head of the queue keeps its turn until a worker has room for it.
-      guard let worker = workers.choose(stage, need: { $0.need(for: sample) }) else { return }
+      guard let worker = workers.choose(stage, backlog: jobs.backlog[stage].waiting, need: { $0.need(for: sample) }) else { return }
       let need = worker.need(for: sample)
       let step = need.resumes ? sample.checkpoint?.step ?? 0 : 0
       queues.removeFirst(stage, share, cost: cost(of: job, stage, resuming: step), weight: weight(of: share.tenant))

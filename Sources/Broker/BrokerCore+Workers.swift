@@ -45,8 +45,10 @@ extension BrokerCore {
     guard let stage = hello.pipeline.stages.firstIndex(where: { $0.name == hello.stage }) else {
       return refuse(peer, "pipeline \(hello.pipeline.name) has no stage '\(clip(hello.stage, 100))'")
     }
-    guard hello.slots >= 1, hello.slots <= limits.maxSlotsPerWorker else {
-      return refuse(peer, "\(hello.slots) slots are not in 1…\(limits.maxSlotsPerWorker)")
+    guard hello.slots >= 1, hello.slots <= limits.maxSlotsPerWorker, hello.prefetch <= limits.maxSlotsPerWorker else {
+      return refuse(
+        peer,
+        "\(hello.slots) slots and \(hello.prefetch) tasks ahead: at least one slot, and \(limits.maxSlotsPerWorker) of each, are allowed")
     }
     guard let key = pipelineKey(for: hello.pipeline) else {
       return refuse(
@@ -118,7 +120,7 @@ extension BrokerCore {
     let index = Int(task.sample)
     let sample = job.samples[index]
     guard sample.stage == worker.stage.stage, sample.attempt == progress.task.attempt, sample.attempt > 0,
-      worker.freeSlots > 0, leases[task]?.isTrial != true
+      worker.freeCredit > 0, leases[task]?.isTrial != true
     else { return false }
     let bytes = sample.inputBytes
     guard bytes <= worker.freeBytes else { return false }
@@ -130,10 +132,12 @@ extension BrokerCore {
       guard leases[task]?.worker == nil else { return false }
     case .done, .failed, .cancelled, .held: return false
     }
-    leases[task] = Lease(
+    let lease = Lease(
       attempt: sample.attempt, holder: .worker(worker.peer), bytes: bytes, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now,
       startedUnix: leases[task]?.startedUnix ?? unixNow, workerName: worker.hello.name, numerics: worker.hello.numerics,
       firstStep: leases[task]?.firstStep ?? sample.checkpoint?.step ?? 0, isAdopted: true)
+    if progress.step > lease.firstStep { lease.noteStep(at: now) }
+    leases[task] = lease
     workers.update(worker.peer) {
       $0.leases.insert(task)
       $0.bytesHeld += bytes
@@ -229,7 +233,7 @@ extension BrokerCore {
     if let step = lease.trialStep {
       if progress.step > step {
         lease.trialStep = progress.step
-        lease.lastProgress = now
+        lease.noteStep(at: now)
       }
       return true
     }
@@ -237,7 +241,7 @@ extension BrokerCore {
     guard let step = jobs[task.job]?.samples[index].step else { return false }
     if progress.step > step {
       jobs.update(task.job) { $0.setStep(index, progress.step) }
-      leases[task]?.lastProgress = now
+      lease.noteStep(at: now)
       watches.noteChange(task.job, interval: limits.eventMilliseconds)
     }
     return true

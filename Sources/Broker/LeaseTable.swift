@@ -14,8 +14,10 @@ final class Lease {
   let bytes: UInt64
   /// The step it was given to go on from.
   var resumeStep: UInt32
-  /// When it last took a step.
-  var lastProgress: Int64
+  /// When it last took a step, or could have begun.
+  private(set) var lastProgress: Int64
+  /// It took a step. Until then it may be waiting for another of its worker's tasks to end.
+  private(set) var hasBegun = false
   /// For its history: when it began, and with whom.
   let startedUnix: UInt64
   let workerName: String
@@ -42,6 +44,14 @@ final class Lease {
     self.firstStep = firstStep
     self.isAdopted = isAdopted
   }
+
+  func noteStep(at now: Int64) {
+    hasBegun = true
+    lastProgress = now
+  }
+
+  /// It could take no step until now, for no fault of its worker.
+  func excuse(until now: Int64) { lastProgress = now }
 
   var isTrial: Bool { trialStep != nil }
 
@@ -77,7 +87,7 @@ struct LeaseTable {
   /// The broker was not running for a while: that is nobody's lack of progress.
   func excuse(_ milliseconds: Int64) {
     for lease in byTask.values {
-      lease.lastProgress += milliseconds
+      lease.excuse(until: lease.lastProgress + milliseconds)
       if case .nobody(let until, let lost) = lease.holder { lease.holder = .nobody(until: until + milliseconds, lost: lost) }
     }
   }

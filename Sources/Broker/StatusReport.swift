@@ -50,7 +50,8 @@ enum StatusReport {
       let hello = worker.hello
       return WorkerStatus(
         name: hello.name, stage: hello.stage, pipeline: hello.pipeline.name, digest: hello.pipeline.digest, numerics: hello.numerics,
-        slots: hello.slots, running: UInt32(worker.leases.count), finished: worker.finished, stepMilliseconds: worker.stepMilliseconds,
+        slots: hello.slots, running: min(hello.slots, UInt32(worker.leases.count)), finished: worker.finished,
+        stepMilliseconds: worker.stepMilliseconds,
         silentMilliseconds: UInt32(clamping: now - worker.lastHeard), host: hello.host, pid: hello.pid,
         quarantine: quarantine[worker.process].map { withTasks ? $0 : "it computed wrongly" })
     }

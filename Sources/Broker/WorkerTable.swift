@@ -16,7 +16,7 @@ final class Worker {
   var lastSent: Int64
   var finished: UInt64 = 0
   var stepMilliseconds: Double?
-  // What follows decides how many slots are free, so it changes through the table once the worker is in it.
+  // What follows decides how much credit is free, so it changes through the table once the worker is in it.
   /// Tensor bytes of the tasks it holds.
   var bytesHeld: UInt64 = 0
   var leases: Set<TaskID> = []
@@ -38,7 +38,9 @@ final class Worker {
   }
 
   var mayWork: Bool { !isQuarantined && stalled.isEmpty }
-  var freeSlots: Int { mayWork ? Int(hello.slots) - leases.count : 0 }
+  /// Tasks it may hold: those that it steps, and those that it begins as soon as one of these ends.
+  var credit: Int { Int(hello.slots) + Int(hello.prefetch) }
+  var freeCredit: Int { mayWork ? credit - leases.count : 0 }
   var freeBytes: UInt64 { hello.bytes - min(hello.bytes, bytesHeld) }
 }
 
@@ -58,7 +60,7 @@ struct WorkerTable {
   /// The workers of a stage, in order of arrival.
   private struct Pool {
     var workers: [Worker] = []
-    var freeSlots = 0
+    var freeCredit = 0
   }
 
   private var byPeer: [PeerID: Worker] = [:]
@@ -83,7 +85,7 @@ struct WorkerTable {
     byPeer[worker.peer] = worker
     byProcess[worker.process] = worker.peer
     pools[worker.stage, default: Pool()].workers.append(worker)
-    pools[worker.stage]?.freeSlots += worker.freeSlots
+    pools[worker.stage]?.freeCredit += worker.freeCredit
   }
 
   @discardableResult
@@ -91,7 +93,7 @@ struct WorkerTable {
     guard let worker = byPeer.removeValue(forKey: peer) else { return nil }
     if byProcess[worker.process] == peer { byProcess[worker.process] = nil }
     pools[worker.stage]?.workers.removeAll { $0 === worker }
-    pools[worker.stage]?.freeSlots -= worker.freeSlots
+    pools[worker.stage]?.freeCredit -= worker.freeCredit
     if pools[worker.stage]?.workers.isEmpty == true { pools[worker.stage] = nil }
     return worker
   }
@@ -103,10 +105,10 @@ struct WorkerTable {
 
   /// Changes a worker of this table.
   mutating func update(_ worker: Worker, _ body: (Worker) -> Void) {
-    let before = worker.freeSlots
+    let before = worker.freeCredit
     body(worker)
-    let change = worker.freeSlots - before
-    if change != 0 { pools[worker.stage]?.freeSlots += change }
+    let change = worker.freeCredit - before
+    if change != 0 { pools[worker.stage]?.freeCredit += change }
   }
 
   /// Changes all workers, but not what they hold.
@@ -114,12 +116,12 @@ struct WorkerTable {
     for worker in byPeer.values { body(worker) }
   }
 
-  func hasFreeSlot(_ stage: StageKey) -> Bool { (pools[stage]?.freeSlots ?? 0) > 0 }
+  func hasCredit(_ stage: StageKey) -> Bool { (pools[stage]?.freeCredit ?? 0) > 0 }
 
   /// Workers of a stage that may get work.
   func count(_ stage: StageKey) -> Int { serving(stage).count }
 
-  /// Tasks that they can hold.
+  /// Tasks that they step together.
   func slots(_ stage: StageKey) -> Int { serving(stage).reduce(0) { $0 + Int($1.hello.slots) } }
 
   private func serving(_ stage: StageKey) -> [Worker] {
@@ -128,13 +130,18 @@ struct WorkerTable {
 
   /// A worker of a stage with a free slot and room for what `need` says it needs. One that can go on from the task's checkpoint is the best;
   /// then the least busy; of equals the first to arrive.
+  ///
+  /// - Parameter backlog: how many tasks wait for the stage. A worker without a free slot is given one ahead only if enough are left for all
+  ///   others, for it waits there even if another worker has nothing to do.
   func choose(
-    _ stage: StageKey, need: (Worker) -> Worker.Need, where isFit: (Worker) -> Bool = { _ in true }
+    _ stage: StageKey, backlog: Int, need: (Worker) -> Worker.Need, where isFit: (Worker) -> Bool = { _ in true }
   ) -> Worker? {
+    lazy var allSlots = slots(stage)
     var best: (worker: Worker, held: Int, slots: Int, resumes: Bool)?
-    for worker in pools[stage]?.workers ?? [] where worker.freeSlots > 0 {
+    for worker in pools[stage]?.workers ?? [] where worker.freeCredit > 0 {
       let held = worker.leases.count
       let slots = Int(worker.hello.slots)
+      guard held < slots || backlog > allSlots - slots else { continue }
       let need = need(worker)
       if let best, best.resumes == need.resumes ? held * best.slots >= best.held * slots : best.resumes { continue }
       if need.bytes <= worker.freeBytes, isFit(worker) { best = (worker, held, slots, need.resumes) }

@@ -5173,7 +5173,7 @@ const ProtobufCMessageDescriptor weir__v1__task_progress__descriptor =
   (ProtobufCMessageInit) weir__v1__task_progress__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__hello__field_descriptors[10] =
+static const ProtobufCFieldDescriptor weir__v1__hello__field_descriptors[11] =
 {
   {
     "name",
@@ -5295,6 +5295,18 @@ static const ProtobufCFieldDescriptor weir__v1__hello__field_descriptors[10] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "prefetch",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Hello, prefetch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__hello__field_indices_by_name[] = {
   1,   /* field[1] = boot */
@@ -5304,6 +5316,7 @@ static const unsigned weir__v1__hello__field_indices_by_name[] = {
   4,   /* field[4] = numerics */
   8,   /* field[8] = pid */
   2,   /* field[2] = pipeline */
+  10,   /* field[10] = prefetch */
   9,   /* field[9] = running */
   5,   /* field[5] = slots */
   3,   /* field[3] = stage */
@@ -5311,7 +5324,7 @@ static const unsigned weir__v1__hello__field_indices_by_name[] = {
 static const ProtobufCIntRange weir__v1__hello__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor weir__v1__hello__descriptor =
 {
@@ -5321,7 +5334,7 @@ const ProtobufCMessageDescriptor weir__v1__hello__descriptor =
   "Weir__V1__Hello",
   "weir.v1",
   sizeof(Weir__V1__Hello),
-  10,
+  11,
   weir__v1__hello__field_descriptors,
   weir__v1__hello__field_indices_by_name,
   1,  weir__v1__hello__number_ranges,

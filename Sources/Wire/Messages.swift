@@ -449,15 +449,18 @@ public struct WorkerHello: Hashable, Sendable {
   public var pipeline: PipelineInfo
   public var stage: String
   public var numerics: String
+  /// Tasks it steps together.
   public var slots: UInt32
+  /// Tasks it holds beside those, to begin as soon as one of them ends.
+  public var prefetch: UInt32
   public var bytes: UInt64
   public var host: String
   public var pid: UInt32
   public var running: [TaskProgress]
 
   public init(
-    name: String, boot: UInt64, pipeline: PipelineInfo, stage: String, numerics: String, slots: UInt32, bytes: UInt64, host: String,
-    pid: UInt32, running: [TaskProgress] = []
+    name: String, boot: UInt64, pipeline: PipelineInfo, stage: String, numerics: String, slots: UInt32, prefetch: UInt32 = 0,
+    bytes: UInt64, host: String, pid: UInt32, running: [TaskProgress] = []
   ) {
     self.name = name
     self.boot = boot
@@ -465,6 +468,7 @@ public struct WorkerHello: Hashable, Sendable {
     self.stage = stage
     self.numerics = numerics
     self.slots = slots
+    self.prefetch = prefetch
     self.bytes = bytes
     self.host = host
     self.pid = pid

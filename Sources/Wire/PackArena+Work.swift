@@ -91,6 +91,7 @@ extension PackArena {
       message.stage = try name(hello.stage, "the stage's name")
       message.numerics = try name(hello.numerics, "the numerics class")
       message.slots = hello.slots
+      message.prefetch = hello.prefetch
       message.bytes = hello.bytes
       message.host = try name(hello.host, "the worker's host")
       message.pid = hello.pid

@@ -102,7 +102,7 @@ extension WorkerHello {
       pipeline: try PipelineInfo(try Reading.required(message.pipeline, "the worker's pipeline")),
       stage: try Reading.name(message.stage, "the worker's stage"),
       numerics: try Reading.name(message.numerics, "the worker's numerics class"), slots: message.slots,
-      bytes: message.bytes, host: try Reading.name(message.host, "the worker's host"), pid: message.pid,
+      prefetch: message.prefetch, bytes: message.bytes, host: try Reading.name(message.host, "the worker's host"), pid: message.pid,
       running: try Reading.list(message.running, message.n_running) { (progress) throws(WireError) in
         try TaskProgress(progress.pointee)
       })

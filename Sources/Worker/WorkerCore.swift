@@ -333,8 +333,9 @@ package struct WorkerCore: Sendable {
       return
     }
     for older in held where older.task.task == task.task { revoke(older.task, &actions) }
-    guard running.count < Int(configuration.hello.slots) else {
-      return refuse(task, "all \(configuration.hello.slots) slots of this worker are taken", &actions)
+    let hello = configuration.hello
+    guard running.count < Int(hello.slots) + Int(hello.prefetch) else {
+      return refuse(task, "this worker has its \(hello.slots) and \(hello.prefetch) ahead", &actions)
     }
     held.append(Held(task: task, step: assignment.checkpoint?.step ?? 0, lastCheckpoint: now))
     actions.append(.compute(.start(assignment)))

@@ -15,13 +15,15 @@ package actor WorkerService: Service {
     package var pid: UInt32
     /// Tasks stepped together.
     package var slots: Int
+    /// Tasks of a stage held beside those, to begin when one of them ends without asking the broker first.
+    package var prefetch: Int
     /// Give up after this long without a broker; `nil`: never.
     package var connectTimeout: Duration?
     /// For a broker with keys.
     package var identity: CurveIdentity?
 
     package init(
-      broker: BrokerEndpoint, name: String, host: String, pid: UInt32, slots: Int, connectTimeout: Duration? = nil,
+      broker: BrokerEndpoint, name: String, host: String, pid: UInt32, slots: Int, prefetch: Int = 1, connectTimeout: Duration? = nil,
       identity: CurveIdentity? = nil
     ) {
       self.broker = broker
@@ -29,6 +31,7 @@ package actor WorkerService: Service {
       self.host = host
       self.pid = pid
       self.slots = slots
+      self.prefetch = prefetch
       self.connectTimeout = connectTimeout
       self.identity = identity
     }
@@ -38,7 +41,7 @@ package actor WorkerService: Service {
   private enum End { case publicEndpoint, workerPort }
 
   /// Room for a task's input, checkpoint and output of the largest stage anybody runs, in bytes.
-  private static let bytesPerSlot: UInt64 = 16 << 20
+  private static let bytesPerTask: UInt64 = 16 << 20
 
   private nonisolated let loop: SocketLoop
   package nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
@@ -112,7 +115,8 @@ package actor WorkerService: Service {
     self.onReady = onReady
     let hello = WorkerHello(
       name: settings.name, boot: .random(in: .min ... .max), pipeline: info.pipeline, stage: info.stageName, numerics: info.numerics,
-      slots: UInt32(clamping: settings.slots), bytes: UInt64(settings.slots) * Self.bytesPerSlot, host: settings.host, pid: settings.pid)
+      slots: UInt32(clamping: settings.slots), prefetch: UInt32(clamping: settings.prefetch),
+      bytes: UInt64(settings.slots + settings.prefetch) * Self.bytesPerTask, host: settings.host, pid: settings.pid)
     core = WorkerCore(
       configuration: .init(
         hello: hello, broker: settings.broker.description, connectTimeout: settings.connectTimeout,

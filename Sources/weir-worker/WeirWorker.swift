@@ -58,6 +58,12 @@ struct WeirWorker: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Tasks of a stage computed together, 1 to 256.", valueName: "count"))
   var slots = 4
 
+  @Option(
+    help: ArgumentHelp(
+      "Tasks of a stage held beside those, 0 to 256, so that the next one begins without asking the broker; given only while many wait.",
+      valueName: "count"))
+  var prefetch = 1
+
   @Option(help: ArgumentHelp("cpu, or cuda:0 and so on.", valueName: "device"))
   var device = "cpu"
 
@@ -81,6 +87,7 @@ struct WeirWorker: AsyncParsableCommand {
       throw ValidationError("--stage \(stage): write names with commas between them, each once, such as base32,sr64.")
     }
     guard (1...256).contains(slots) else { throw ValidationError("--slots \(slots): give 1 to 256.") }
+    guard (0...256).contains(prefetch) else { throw ValidationError("--prefetch \(prefetch): give 0 to 256.") }
     guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024.") }
     guard (0...86_400).contains(connectTimeout ?? 0) else {
       throw ValidationError("--connect-timeout \(connectTimeout ?? 0): give 0 to 86400 seconds.")
@@ -123,7 +130,7 @@ struct WeirWorker: AsyncParsableCommand {
     }
     let pid = ProcessInfo.processInfo.processIdentifier
     let settings = WorkerService.Settings(
-      broker: endpoint, name: name ?? "\(stage)-\(pid)", host: hostName(), pid: UInt32(clamping: pid), slots: slots,
+      broker: endpoint, name: name ?? "\(stage)-\(pid)", host: hostName(), pid: UInt32(clamping: pid), slots: slots, prefetch: prefetch,
       connectTimeout: connectTimeout.map { .seconds($0) }, identity: identity)
     let announcer = Announcer(stages: stages)
     do {

@@ -191,7 +191,7 @@ enum AnyMessage: Hashable {
       })
     return WorkerHello(
       name: name(&random), boot: random.number(), pipeline: pipeline, stage: name(&random), numerics: name(&random),
-      slots: random.number(), bytes: random.number(), host: name(&random), pid: random.number(),
+      slots: random.number(), prefetch: random.number(), bytes: random.number(), host: name(&random), pid: random.number(),
       running: random.list(upTo: 4, taskProgress))
   }
 

@@ -8,11 +8,10 @@ struct CoreHarness {
   var core: WorkerCore
   var now: Duration = .seconds(100)
 
-  init(slots: UInt32 = 2, connectTimeout: Duration? = nil, seed: UInt64 = 1) {
+  init(slots: UInt32 = 2, prefetch: UInt32 = 0, connectTimeout: Duration? = nil, seed: UInt64 = 1) {
     let hello = WorkerHello(
-      name: "w", boot: 7, pipeline: SyntheticEngine.pipeline, stage: "base32", numerics: "synthetic", slots: slots, bytes: 1 << 20,
-      host: "h",
-      pid: 1)
+      name: "w", boot: 7, pipeline: SyntheticEngine.pipeline, stage: "base32", numerics: "synthetic", slots: slots, prefetch: prefetch,
+      bytes: 1 << 20, host: "h", pid: 1)
     core = WorkerCore(
       configuration: .init(hello: hello, broker: "tcp://broker:7710", connectTimeout: connectTimeout, jitterSeed: seed))
   }
@@ -47,8 +46,10 @@ struct CoreHarness {
   }
 
   /// A harness that is live.
-  static func live(slots: UInt32 = 2, beat: UInt32 = 1000, dead: UInt32 = 3000, checkpoint: UInt32 = 2000) -> CoreHarness {
-    var harness = CoreHarness(slots: slots)
+  static func live(
+    slots: UInt32 = 2, prefetch: UInt32 = 0, beat: UInt32 = 1000, dead: UInt32 = 3000, checkpoint: UInt32 = 2000
+  ) -> CoreHarness {
+    var harness = CoreHarness(slots: slots, prefetch: prefetch)
     _ = harness.handle(.start)
     _ = harness.welcome(beat: beat, dead: dead, checkpoint: checkpoint)
     return harness

@@ -70,8 +70,9 @@ import Worker
     #expect(harness.core.running == [TaskProgress(ref(1, attempt: 2), step: 0)])
   }
 
-  @Test func holdsNoMoreThanItsSlots() {
-    var harness = CoreHarness.live(slots: 2)
+  @Test(arguments: [(2, 0), (1, 1)] as [(UInt32, UInt32)])
+  func holdsNoMoreThanItsCredit(slots: UInt32, prefetch: UInt32) {
+    var harness = CoreHarness.live(slots: slots, prefetch: prefetch)
     #expect(harness.command(.assign(assignment(ref(1)))).toCompute.count == 1)
     #expect(harness.command(.assign(assignment(ref(1)))).isEmpty)
     #expect(harness.command(.assign(assignment(ref(2)))).toCompute.count == 1)
@@ -80,7 +81,7 @@ import Worker
       Issue.record("\(refused)")
       return
     }
-    #expect(reason.contains("2 slots"))
+    #expect(reason.contains("\(slots) and \(prefetch) ahead"))
     #expect(refused.toCompute.isEmpty)
     // A revoked task gives its slot back at once.
     _ = harness.command(.revoke(ref(2)))

@@ -320,7 +320,8 @@ struct Checker {
     let bytes = input + (order.checkpointStep == nil ? 0 : sample?.checkpoint?.bytes ?? 0)
     let held = leases.values.filter { $0.peer == holder }
     expect(
-      held.count < Int(peer.hello.slots), .credit, "\(peer.hello.name) gets \(order.task), and has \(held.count) of \(peer.hello.slots)")
+      held.count < Int(peer.hello.slots + peer.hello.prefetch), .credit,
+      "\(peer.hello.name) gets \(order.task), and has \(held.count) of \(peer.hello.slots) and \(peer.hello.prefetch)")
     let sum = held.reduce(bytes) { $0 + $1.bytes }
     expect(sum <= peer.hello.bytes, .credit, "\(peer.hello.name) gets \(order.task), \(sum) bytes of \(peer.hello.bytes)")
     expect(

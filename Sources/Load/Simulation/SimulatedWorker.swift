@@ -26,7 +26,7 @@ final class SimulatedWorker {
     self.plan = plan
     let hello = WorkerHello(
       name: plan.name, boot: random.next(), pipeline: pipeline, stage: pipeline.stages[plan.stage].name, numerics: plan.numerics,
-      slots: plan.slots, bytes: plan.bytes, host: "simulation", pid: UInt32(life))
+      slots: plan.slots, prefetch: plan.prefetch, bytes: plan.bytes, host: "simulation", pid: UInt32(life))
     core = WorkerCore(configuration: .init(hello: hello, broker: "tcp://broker:7710", jitterSeed: random.next()))
     let engine = SimulatedEngine(
       try SyntheticEngine(stage: hello.stage, of: pipeline, stepMilliseconds: 0), stepTime: .milliseconds(plan.stepMilliseconds),

@@ -11,6 +11,7 @@ struct SimulationPlan {
     var stage: Int
     var numerics: String
     var slots: UInt32
+    var prefetch: UInt32
     var bytes: UInt64
     var stepMilliseconds: Int64
     /// Its results are wrong, and have the digests to go with it.
@@ -127,7 +128,7 @@ struct SimulationPlan {
     self.limits = limits
     let stepMilliseconds = Int64.random(in: 10...60, using: &random)
     machines = (0..<Int.random(in: 1...3, using: &random)).map { copy in
-      Machine(name: "w\(copy)", stage: 0, numerics: "cpu", slots: 2, bytes: 1 << 20, stepMilliseconds: stepMilliseconds)
+      Machine(name: "w\(copy)", stage: 0, numerics: "cpu", slots: 2, prefetch: 0, bytes: 1 << 20, stepMilliseconds: stepMilliseconds)
     }
     let rivals = ["alice", "bob"]
     self.rivals = rivals
@@ -190,7 +191,8 @@ struct SimulationPlan {
     // Sometimes bytes are scarcer than slots: room for one task with its checkpoint, or without.
     let bytes = random.chance(0.3) ? input + (random.chance(0.5) ? 32 : 0) : 1 << 20
     return Machine(
-      name: "w\(stage).\(copy)", stage: stage, numerics: random.chance(0.8) ? "cpu" : "gpu", slots: slots, bytes: UInt64(bytes),
+      name: "w\(stage).\(copy)", stage: stage, numerics: random.chance(0.8) ? "cpu" : "gpu", slots: slots,
+      prefetch: random.chance(0.5) ? UInt32.random(in: 1...2, using: &random) : 0, bytes: UInt64(bytes),
       stepMilliseconds: Int64.random(in: 10...120, using: &random))
   }
 

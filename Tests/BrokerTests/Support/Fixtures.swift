@@ -85,10 +85,12 @@ func makePipeline(
 
 func makeHello(
   _ name: String, boot: UInt64 = 1, pipeline: PipelineInfo, stage: Int = 0, numerics: String = "cpu", slots: UInt32 = 1,
+  prefetch: UInt32 = 0,
   bytes: UInt64 = 1 << 20, running: [TaskProgress] = []
 ) -> WorkerHello {
   WorkerHello(
-    name: name, boot: boot, pipeline: pipeline, stage: pipeline.stages[stage].name, numerics: numerics, slots: slots, bytes: bytes,
+    name: name, boot: boot, pipeline: pipeline, stage: pipeline.stages[stage].name, numerics: numerics, slots: slots, prefetch: prefetch,
+    bytes: bytes,
     host: "here", pid: 1, running: running)
 }
 

@@ -970,7 +970,7 @@ struct  Weir__V1__Hello
    */
   char *numerics;
   /*
-   * credit: tasks it holds at most
+   * credit: tasks it steps together
    */
   uint32_t slots;
   /*
@@ -984,10 +984,14 @@ struct  Weir__V1__Hello
    */
   size_t n_running;
   Weir__V1__TaskProgress **running;
+  /*
+   * credit: tasks it holds beside those, to begin as soon as one ends
+   */
+  uint32_t prefetch;
 };
 #define WEIR__V1__HELLO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__hello__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string, 0, 0,NULL }
+    , (char *)protobuf_c_empty_string, 0, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string, 0, 0,NULL, 0 }
 
 
 struct  Weir__V1__Welcome

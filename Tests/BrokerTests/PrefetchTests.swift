@@ -1,0 +1,78 @@
+import Testing
+import Wire
+
+@testable import Broker
+
+/// Tasks that a worker is given ahead of those it steps.
+struct PrefetchTests {
+  let pipeline = makePipeline()
+
+  @Test func aWorkerIsGivenItsSlotsAndSomeAhead() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, slots: 2, prefetch: 1))
+    _ = driver.submit(5)
+    let given = driver.takeAssignments("a")
+    #expect(given.count == 3)
+    guard case .workers(let list) = driver.ask(.workers) else {
+      Issue.record("no list of workers")
+      return
+    }
+    #expect(list.map(\.running) == [2], "what waits does not run")
+    driver.finish(try #require(given.first), at: "a", pipeline: pipeline)
+    #expect(driver.takeAssignments("a").count == 1)
+  }
+
+  @Test func nothingIsGivenAheadThatAnotherWorkerMightWant() {
+    let driver = CoreDriver()
+    for name in ["a", "b"] { driver.hello(PeerID(Array(name.utf8)), makeHello(name, pipeline: pipeline, prefetch: 1)) }
+    _ = driver.submit(3)
+    #expect(driver.takeAssignments("a").count == 1 && driver.takeAssignments("b").count == 1)
+    // Now two wait: one can be given ahead, and the last is for who is ready first.
+    _ = driver.submit(1)
+    #expect(driver.takeAssignments("a").count + driver.takeAssignments("b").count == 1)
+  }
+
+  @Test func whatWaitsForASlotIsNotStuck() throws {
+    var limits = BrokerLimits()
+    limits.stallMilliseconds = 10_000
+    limits.leastStallMilliseconds = 10_000
+    let driver = CoreDriver(limits)
+    driver.hello("a", makeHello("a", pipeline: pipeline, prefetch: 1))
+    _ = driver.submit(2)
+    let given = driver.takeAssignments("a")
+    let (first, second) = (try #require(given.first), try #require(given.last))
+    func pass(_ seconds: Int, step: (Int) -> UInt32) {
+      for second in 1...seconds {
+        driver.pass(1_000)
+        driver.handle(
+          .worker("a", .beat(running: [TaskProgress(first.task, step: step(second)), TaskProgress(given[1].task, step: 0)])))
+      }
+    }
+    pass(30) { UInt32($0 / 5) }
+    #expect(driver.takeCommands("a").allSatisfy { $0 == .beat })
+    driver.finish(first, at: "a", pipeline: pipeline)
+    _ = driver.takeCommands("a")
+    // It has a slot now.
+    for _ in 0..<9 {
+      driver.pass(1_000)
+      driver.handle(.worker("a", .beat(running: [TaskProgress(second.task, step: 0)])))
+    }
+    driver.hello("b", makeHello("b", pipeline: pipeline))
+    #expect(driver.takeAssignments("b").isEmpty)
+    driver.pass(4_000, beating: "a", "b")
+    #expect(driver.takeAssignments("b").map(\.task.task) == [second.task.task])
+  }
+
+  @Test func aWorkerThatComesBackGoesOnWithWhatWaits() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, prefetch: 1))
+    _ = driver.submit(2)
+    let given = driver.takeAssignments("a")
+    #expect(given.count == 2)
+    driver.restart()
+    driver.hello("a2", makeHello("a", pipeline: pipeline, prefetch: 1, running: given.map { TaskProgress($0.task, step: 0) }))
+    #expect(!driver.takeCommands("a2").contains { if case .revoke = $0 { true } else { false } })
+    for one in given { driver.finish(one, at: "a2", pipeline: pipeline) }
+    #expect(driver.takeCommands("a2").count { if case .settled = $0 { true } else { false } } == 2)
+  }
+}
