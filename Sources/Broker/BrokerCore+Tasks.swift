@@ -85,7 +85,8 @@ extension BrokerCore {
     let resumeStep = need.resumes ? sample.checkpoint?.step : nil
     leases[task] = Lease(
       attempt: ref.attempt, holder: .worker(worker.peer), bytes: need.bytes, resumeStep: resumeStep ?? 0, lastProgress: now,
-      startedUnix: unixNow, workerName: worker.hello.name, numerics: worker.hello.numerics, firstStep: resumeStep ?? 0)
+      startedUnix: unixNow, workerName: worker.hello.name, numerics: worker.hello.numerics, firstStep: resumeStep ?? 0,
+      wasAhead: worker.leases.count >= Int(worker.hello.slots))
     workers.update(worker) {
       $0.leases.insert(task)
       $0.bytesHeld += need.bytes

@@ -136,7 +136,7 @@ extension BrokerCore {
       attempt: sample.attempt, holder: .worker(worker.peer), bytes: bytes, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now,
       startedUnix: leases[task]?.startedUnix ?? unixNow, workerName: worker.hello.name, numerics: worker.hello.numerics,
       firstStep: leases[task]?.firstStep ?? sample.checkpoint?.step ?? 0, isAdopted: true)
-    if progress.step > lease.firstStep { lease.noteStep(at: now) }
+    if progress.step > lease.firstStep { lease.noteStep(at: now, unix: unixNow) }
     leases[task] = lease
     workers.update(worker.peer) {
       $0.leases.insert(task)
@@ -233,7 +233,7 @@ extension BrokerCore {
     if let step = lease.trialStep {
       if progress.step > step {
         lease.trialStep = progress.step
-        lease.noteStep(at: now)
+        lease.noteStep(at: now, unix: unixNow)
       }
       return true
     }
@@ -241,7 +241,7 @@ extension BrokerCore {
     guard let step = jobs[task.job]?.samples[index].step else { return false }
     if progress.step > step {
       jobs.update(task.job) { $0.setStep(index, progress.step) }
-      lease.noteStep(at: now)
+      lease.noteStep(at: now, unix: unixNow)
       watches.noteChange(task.job, interval: limits.eventMilliseconds)
     }
     return true

@@ -19,19 +19,21 @@ final class Lease {
   /// It took a step. Until then it may be waiting for another of its worker's tasks to end.
   private(set) var hasBegun = false
   /// For its history: when it began, and with whom.
-  let startedUnix: UInt64
+  private(set) var startedUnix: UInt64
   let workerName: String
   let numerics: String
   let firstStep: UInt32
   var stepMilliseconds: Double?
   /// It went on after its worker, or the broker, had been away.
   let isAdopted: Bool
+  /// Its worker had no slot for it yet when it was given.
+  let wasAhead: Bool
   /// How far it is with a stage that its sample has passed, and that it repeats to find out who computes wrongly.
   var trialStep: UInt32?
 
   init(
     attempt: UInt32, holder: Holder, bytes: UInt64, resumeStep: UInt32, lastProgress: Int64, startedUnix: UInt64,
-    workerName: String = "", numerics: String = "", firstStep: UInt32 = 0, isAdopted: Bool = false
+    workerName: String = "", numerics: String = "", firstStep: UInt32 = 0, isAdopted: Bool = false, wasAhead: Bool = false
   ) {
     self.attempt = attempt
     self.holder = holder
@@ -43,9 +45,11 @@ final class Lease {
     self.numerics = numerics
     self.firstStep = firstStep
     self.isAdopted = isAdopted
+    self.wasAhead = wasAhead
   }
 
-  func noteStep(at now: Int64) {
+  func noteStep(at now: Int64, unix: UInt64) {
+    if wasAhead, !hasBegun { startedUnix = unix }
     hasBegun = true
     lastProgress = now
   }

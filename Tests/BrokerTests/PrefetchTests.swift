@@ -75,4 +75,21 @@ struct PrefetchTests {
     for one in given { driver.finish(one, at: "a2", pipeline: pipeline) }
     #expect(driver.takeCommands("a2").count { if case .settled = $0 { true } else { false } } == 2)
   }
+
+  @Test func whatWaitsStartsWithItsFirstStep() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, prefetch: 1))
+    let job = driver.submit(2)
+    let given = driver.takeAssignments("a")
+    driver.handle(.worker("a", .progress(TaskProgress(given[0].task, step: 1), stepMilliseconds: 1)))
+    driver.pass(900)
+    driver.finish(given[0], at: "a", pipeline: pipeline)
+    driver.handle(.worker("a", .progress(TaskProgress(given[1].task, step: 1), stepMilliseconds: 1)))
+    guard case .history(let attempts) = driver.ask(.history(job, sample: 0)) else {
+      Issue.record("no history")
+      return
+    }
+    let started = attempts.map(\.startedUnixMilliseconds)
+    #expect(started.count == 2 && started[1] >= started[0] + 900, "\(attempts)")
+  }
 }
