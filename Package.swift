@@ -105,7 +105,7 @@ let targets: [Target] = [
   tests("Tensors"),
   tests("Diffusion"),
   tests("UNet", ["Tensors"], resources: [.copy("Goldens")]),
-  tests("Cascade", ["UNet", "Diffusion", "Tensors", "Digests"]),
+  tests("Cascade", ["UNet", "Diffusion", "Tensors", "Digests"], resources: [.copy("Goldens")]),
   tests("Broker", ["Load", "Client", "Worker", "Wire", "ZeroMQ", "Digests", logging, grdb]),
   tests("Worker", ["Wire", "ZeroMQ"]),
   tests("Client", ["Wire", "ZeroMQ", "LocalFleet", "weir"]),

@@ -24,8 +24,13 @@ extension Manifest: Decodable {
         .unreadable, "\(path): cannot be read (\(error.localizedDescription)); name the folder of a pipeline, which holds \(fileName)")
     }
     guard bytes.count <= maxBytes else { throw CascadeError(.manifest, "\(path): larger than \(maxBytes >> 20) MiB; is it the manifest?") }
+    return (try decode(bytes, path), bytes)
+  }
+
+  /// - Parameter path: where the bytes are, for messages.
+  static func decode(_ bytes: Data, _ path: String) throws(CascadeError) -> Manifest {
     do {
-      return (try JSONDecoder().decode(Manifest.self, from: bytes), bytes)
+      return try JSONDecoder().decode(Manifest.self, from: bytes)
     } catch let error as DecodingError {
       throw CascadeError(.manifest, "\(path): \(syntaxError(bytes) ?? text(of: error))")
     } catch {

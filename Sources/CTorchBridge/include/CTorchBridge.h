@@ -17,6 +17,7 @@ extern "C" {
 
 typedef struct wt_tensor_s *wt_tensor;
 typedef struct wt_mode_s *wt_mode;
+typedef struct wt_archive_s *wt_archive;
 
 typedef enum wt_status { WT_OK = 0, WT_FAILED = 1 } wt_status;
 
@@ -68,6 +69,14 @@ wt_status wt_device_of(wt_tensor tensor, char *out, size_t capacity);
 wt_status wt_read(wt_tensor tensor, wt_dtype dtype, void *out, size_t bytes);
 wt_status wt_item(wt_tensor tensor, double *out);
 wt_status wt_all_finite(wt_tensor tensor, bool *out);
+
+/* ---- PyTorch's files: a zip of records ---- */
+wt_status wt_archive_open(const char *path, wt_archive *out);
+void wt_archive_close(wt_archive archive);
+wt_status wt_archive_has(wt_archive archive, const char *record, bool *out);
+wt_status wt_archive_size(wt_archive archive, const char *record, size_t *out);
+/* The record has to have exactly so many bytes. */
+wt_status wt_archive_read(wt_archive archive, const char *record, void *out, size_t bytes);
 
 /* ---- elementwise ---- */
 wt_status wt_unary(wt_unary_op op, wt_tensor x, wt_tensor *out);
