@@ -108,10 +108,12 @@ struct SimulationPlan {
             kind: .workerFrozen(machine, Int64.random(in: 1_000...2_500, using: &random))))
       }
       // Who was caught stays caught.
-      faults.append(
-        Fault(
-          time: Int64.random(in: Self.chaosEnd - 2_000..<Self.chaosEnd - 600, using: &random),
-          kind: .brokerKilled(.now, awayFor: Int64.random(in: 20...500, using: &random))))
+      for _ in 0..<2 {
+        faults.append(
+          Fault(
+            time: Int64.random(in: Self.chaosEnd - 4_000..<Self.chaosEnd - 600, using: &random),
+            kind: .brokerKilled(.now, awayFor: Int64.random(in: 20...500, using: &random))))
+      }
     }
     self.faults = faults.sorted { $0.time < $1.time }
   }
