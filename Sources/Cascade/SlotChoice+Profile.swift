@@ -8,8 +8,11 @@ extension SlotChoice {
   /// For a stage as it runs here: from the profile in the store, or from one that is measured now and put there.
   ///
   /// - Parameters:
+  ///   - limit: how long to measure, about.
   ///   - note: told what has to be said beside the choice: about files that were of no use or could not be written.
-  package static func make(for engine: StageEngine, store: ProfileStore, note: (String) -> Void) throws(CascadeError) -> SlotChoice {
+  package static func make(
+    for engine: StageEngine, store: ProfileStore, limit: Duration = StageProfile.limit, note: (String) -> Void
+  ) throws(CascadeError) -> SlotChoice {
     // Of a GPU's memory nothing is known here.
     let freeBytes = engine.device.isCPU ? FreeMemory.bytes() : nil
     let key = ProfileStore.Key(engine)
@@ -21,7 +24,7 @@ extension SlotChoice {
       case .unusable(let reason): note("\(reason); measuring anew")
       case .nothing: break
       }
-      let profile = try StageProfile.measure(engine, freeBytes: freeBytes.map { $0 / 2 })
+      let profile = try StageProfile.measure(engine, limit: limit, freeBytes: freeBytes.map { $0 / 2 })
       do {
         try store.save(profile, for: key)
       } catch {

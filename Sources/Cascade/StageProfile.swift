@@ -94,9 +94,7 @@ struct ProfilePlan {
 }
 
 extension StageProfile {
-  /// Of one batch size so many steps are timed, unless they take long.
-  private static let repeats = 3
-  /// How long the timing of all batch sizes may take, but for one sample and as many as are computed at a time.
+  /// How long all of it may take, but for a step of one sample and one of as many as are computed at a time.
   package static let limit = Duration.seconds(2)
   /// Images of the stage's size that a task in a slot amounts to: its state and history, what goes into the network and comes out, its input,
   /// checkpoint and result as they were received and are sent.
@@ -124,10 +122,14 @@ extension StageProfile {
     let plan = ProfilePlan(lanes: engine.threads, most: freeBytes.map(memory.largestBatch) ?? .max, limit: limit)
     var timings: [Timing] = []
     while let size = plan.next(after: timings, elapsed: clock.now - start) {
-      let begin = clock.now
-      var best = try step(size)
-      for _ in 1..<repeats where clock.now - begin < limit / 8 { best = min(best, try step(size)) }
-      timings.append(Timing(batch: size, stepMilliseconds: best / .milliseconds(1)))
+      timings.append(Timing(batch: size, stepMilliseconds: try step(size) / .milliseconds(1)))
+    }
+    // What else the machine does comes and goes: all sizes by turns, and of each the shortest step.
+    while clock.now - start + .milliseconds(timings.reduce(0) { $0 + $1.stepMilliseconds }) < limit {
+      for (index, timing) in timings.enumerated() {
+        let milliseconds = try step(timing.batch) / .milliseconds(1)
+        timings[index] = Timing(batch: timing.batch, stepMilliseconds: min(timing.stepMilliseconds, milliseconds))
+      }
     }
     return StageProfile(timings: timings, memory: memory)
   }

@@ -154,7 +154,7 @@ import Testing
   @Test func measuresOnceAndOnlyAnewWhatIsDamaged() throws {
     try withStore { store, key, engine in
       var notes: [String] = []
-      func choose() throws -> SlotChoice { try SlotChoice.make(for: engine, store: store) { notes.append($0) } }
+      func choose() throws -> SlotChoice { try SlotChoice.make(for: engine, store: store, limit: .milliseconds(50)) { notes.append($0) } }
       let first = try choose()
       guard case .profile(let measured) = store.load(key) else {
         Issue.record("nothing was kept: \(notes)")
@@ -179,7 +179,7 @@ import Testing
       // A file stands where the folder should be.
       let blocked = ProfileStore(folder: engine.pipeline.directory + "/cascade.json/profiles")
       var notes: [String] = []
-      let choice = try SlotChoice.make(for: engine, store: blocked) { notes.append($0) }
+      let choice = try SlotChoice.make(for: engine, store: blocked, limit: .zero) { notes.append($0) }
       #expect(choice.slots >= 1)
       #expect(notes.count == 1 && notes[0].contains("cannot keep the profile"))
     }
