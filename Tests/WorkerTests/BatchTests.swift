@@ -15,9 +15,9 @@ import Wire
   init() throws { batch = try Self.batch(.step, log) }
 
   private static func batch(_ batching: Batching, _ log: Log) throws -> Batch {
-    Batch(engine: try SyntheticEngine(stage: "base32", stepMilliseconds: 0), slots: 2, batching: batching, now: { .zero }) {
-      log.events.append($0)
-    }
+    Batch(
+      engine: try SyntheticEngine(stage: "base32", stepMilliseconds: 0), slots: 2, batching: batching, now: { .zero },
+      report: { log.events.append($0) })
   }
 
   private mutating func start(_ steps: [UInt32], after first: UInt32 = 0) {
