@@ -99,39 +99,58 @@ WEIR_INLINE void silu(Floats &x) {
 
 // ---- sums ----
 
-// Channels-last, `width` (at most `lanes`, or exactly if `Full`) channels of `rows` rows `stride` elements apart.
-template <bool Full, class Element>
-WEIR_INLINE void sumColumns(
+// Channels-last, `vectors` times `lanes` channels of `count` rows `stride` elements apart. Each channel's sums are its own; several vectors of
+// them at a time hide the additions' latency.
+template <int vectors, class Element>
+WEIR_INLINE void sumColumns(const Element *rows, int64_t count, int64_t stride, const float *pivot, double *sums, double *squares) {
+  Floats k[vectors];
+  double total[vectors][lanes] = {}, totalSquares[vectors][lanes] = {};
+  for (int v = 0; v < vectors; v++) load(pivot + v * lanes, k[v]);
+  for (int64_t start = 0; start < count; start += runLength) {
+    const int64_t end = std::min(count, start + runLength);
+    Floats s[vectors] = {}, q[vectors] = {};
+    for (int64_t row = start; row < end; row++) {
+      for (int v = 0; v < vectors; v++) {
+        Floats x;
+        load(rows + row * stride + v * lanes, x);
+        const Floats d = x - k[v];
+        s[v] += d;
+        q[v] += d * d;
+      }
+    }
+    for (int v = 0; v < vectors; v++) {
+      for (int lane = 0; lane < lanes; lane++) {
+        total[v][lane] += s[v][lane];
+        totalSquares[v][lane] += q[v][lane];
+      }
+    }
+  }
+  std::memcpy(sums, total, sizeof total);
+  std::memcpy(squares, totalSquares, sizeof totalSquares);
+}
+
+// The same of fewer than `lanes` channels.
+template <class Element>
+WEIR_INLINE void sumLastColumns(
     const Element *rows, int64_t count, int64_t stride, const float *pivot, int64_t width, double *sums, double *squares) {
   Floats k{};
-  if constexpr (Full) {
-    std::memcpy(&k, pivot, sizeof k);
-  } else {
-    std::memcpy(&k, pivot, width * sizeof(float));
-  }
-  double total[lanes] = {}, totalSquares[lanes] = {};
+  std::memcpy(&k, pivot, width * sizeof(float));
+  std::fill_n(sums, width, 0.0);
+  std::fill_n(squares, width, 0.0);
   for (int64_t start = 0; start < count; start += runLength) {
     const int64_t end = std::min(count, start + runLength);
     Floats s{}, q{};
     for (int64_t row = start; row < end; row++) {
       Floats x{};
-      if constexpr (Full) {
-        load(rows + row * stride, x);
-      } else {
-        for (int64_t lane = 0; lane < width; lane++) x[lane] = one(rows + row * stride + lane);
-      }
+      for (int64_t lane = 0; lane < width; lane++) x[lane] = one(rows + row * stride + lane);
       const Floats d = x - k;
       s += d;
       q += d * d;
     }
-    for (int lane = 0; lane < lanes; lane++) {
-      total[lane] += s[lane];
-      totalSquares[lane] += q[lane];
+    for (int64_t lane = 0; lane < width; lane++) {
+      sums[lane] += s[lane];
+      squares[lane] += q[lane];
     }
-  }
-  for (int64_t lane = 0; lane < width; lane++) {
-    sums[lane] = total[lane];
-    squares[lane] = totalSquares[lane];
   }
 }
 
@@ -139,11 +158,17 @@ template <class Element>
 WEIR_INLINE void sumRows(
     const Element *rows, int64_t count, int64_t channels, const float *pivot, double *sums, double *squares) {
   int64_t channel = 0;
+  for (; channel + 4 * lanes <= channels; channel += 4 * lanes) {
+    sumColumns<4>(rows + channel, count, channels, pivot + channel, sums + channel, squares + channel);
+  }
+  for (; channel + 2 * lanes <= channels; channel += 2 * lanes) {
+    sumColumns<2>(rows + channel, count, channels, pivot + channel, sums + channel, squares + channel);
+  }
   for (; channel + lanes <= channels; channel += lanes) {
-    sumColumns<true>(rows + channel, count, channels, pivot + channel, lanes, sums + channel, squares + channel);
+    sumColumns<1>(rows + channel, count, channels, pivot + channel, sums + channel, squares + channel);
   }
   if (channel < channels) {
-    sumColumns<false>(rows + channel, count, channels, pivot + channel, channels - channel, sums + channel, squares + channel);
+    sumLastColumns(rows + channel, count, channels, pivot + channel, channels - channel, sums + channel, squares + channel);
   }
 }
 
@@ -421,7 +446,7 @@ const float *data(const std::optional<at::Tensor> &tensor) { return tensor ? ten
 
 at::Tensor fusedGroupNorm(
     const at::Tensor &x, int64_t groups, const std::optional<at::Tensor> &weight, const std::optional<at::Tensor> &bias, double eps,
-    const std::optional<at::Tensor> &scale, const std::optional<at::Tensor> &shift, bool silu) {
+    const std::optional<at::Tensor> &scale, const std::optional<at::Tensor> &shift, bool silu, bool overwrite) {
   TORCH_CHECK(!(c10::GradMode::is_enabled() && x.requires_grad()), "the fused GroupNorm has no gradient; use groupNorm for training");
   TORCH_CHECK(x.dim() >= 2, "GroupNorm takes (N, C, ...), not ", x.sizes());
   const int64_t samples = x.size(0), channels = x.size(1);
@@ -447,7 +472,8 @@ at::Tensor fusedGroupNorm(
       "weight, bias, scale and shift must be on x's device, ", x.device());
   const bool channelsLast = isChannelsLast(x);
   const auto input = channelsLast ? x : x.contiguous();
-  auto y = channelsLast ? at::empty_strided(x.sizes(), x.strides(), x.options()) : at::empty(x.sizes(), x.options());
+  // What is made contiguous here is nobody else's.
+  auto y = overwrite || !input.is_same(x) ? input : at::empty_strided(x.sizes(), x.strides(), x.options());
   if (x.numel() == 0) return y;
   const Problem problem{samples, channels, x.numel() / (samples * channels), groups, eps, silu,
                         data(gamma), data(beta), data(scales), data(shifts)};
@@ -470,8 +496,9 @@ const char *wt_fused_kernel_target(void) {
 
 wt_status wt_fused_group_norm(
     wt_tensor x, int64_t groups, wt_tensor weight, wt_tensor bias, double eps, wt_tensor scale, wt_tensor shift, bool silu,
-    wt_tensor *out) {
+    bool overwrite, wt_tensor *out) {
   return guarded([&] {
-    *out = wrap(fusedGroupNorm(value(x), groups, optional(weight), optional(bias), eps, optional(scale), optional(shift), silu));
+    *out = wrap(
+        fusedGroupNorm(value(x), groups, optional(weight), optional(bias), eps, optional(scale), optional(shift), silu, overwrite));
   });
 }

@@ -7,11 +7,14 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/Version.h>
+#include <c10/core/Allocator.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
 #include <torch/csrc/api/include/torch/version.h>
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstring>
 #include <memory>
@@ -125,7 +128,23 @@ struct Autocast {
   Autocast &operator=(const Autocast &) = delete;
 };
 
+// Follows the tensors that the thread which holds it makes and frees.
+struct Meter : c10::MemoryReportingInfoBase {
+  int64_t live = 0, peak = 0;
+
+  void reportMemoryUsage(void *, int64_t bytes, size_t, size_t, c10::Device) override {
+    live += bytes;
+    peak = std::max(peak, live);
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+};
+
 }  // namespace
+
+struct wt_meter_s {
+  std::shared_ptr<Meter> meter = std::make_shared<Meter>();
+  c10::DebugInfoGuard guard{c10::DebugInfoKind::PROFILER_STATE, meter};
+};
 
 struct wt_mode_s {
   std::optional<at::NoGradGuard> noGradients;
@@ -198,4 +217,22 @@ wt_status wt_mode_end(wt_mode mode) {
     liveHandles.fetch_sub(1, std::memory_order_relaxed);
     delete mode;
   });
+}
+
+wt_status wt_meter_begin(wt_meter *out) {
+  return guarded([&] {
+    auto meter = std::make_unique<wt_meter_s>();
+    liveHandles.fetch_add(1, std::memory_order_relaxed);
+    *out = meter.release();
+  });
+}
+
+int64_t wt_meter_end(wt_meter meter) {
+  if (meter == nullptr) return 0;
+  const auto peak = meter->meter->peak;
+  guarded([&] {
+    liveHandles.fetch_sub(1, std::memory_order_relaxed);
+    delete meter;
+  });
+  return peak;
 }

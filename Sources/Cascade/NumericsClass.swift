@@ -1,4 +1,3 @@
-import Foundation
 package import Tensors
 
 /// Within a numerics class the same sample has the same bytes: `cpu/avx512_bf16/torch-2.13.0/bf16`.
@@ -16,10 +15,5 @@ package enum NumericsClass {
   }
 
   /// The processor's matrix or bf16 instructions, which oneDNN uses beyond LibTorch's own choice of instruction set.
-  private static let bf16Instructions: String? = {
-    let flags = Set(
-      (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?
-        .split(separator: "\n").first { $0.hasPrefix("flags") }?.split(separator: " ").map(String.init) ?? [])
-    return ["amx_bf16", "avx512_bf16"].first(where: flags.contains)
-  }()
+  private static let bf16Instructions = ["amx_bf16", "avx512_bf16"].first(where: Processor.flags.contains)
 }

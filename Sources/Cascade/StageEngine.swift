@@ -68,6 +68,9 @@ package final class StageEngine {
 
   /// What the network computes in.
   package var dtype: DType { network.dtype }
+  package var device: Device { network.device }
+  /// Samples of a batch computed at a time.
+  package var threads: Int { network.threads }
 
   /// The convolutions and linear layers of one sample's step.
   func products() throws -> [MatrixProduct] { try network.products(side: recipe.stage.resolution) }

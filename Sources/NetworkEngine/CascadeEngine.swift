@@ -1,4 +1,4 @@
-import Cascade
+package import Cascade
 import Diffusion
 import Tensors
 package import Wire
@@ -16,9 +16,12 @@ package final class CascadeEngine: Engine {
   ///   - stage: a stage's name.
   ///   - dtype: `f32` or `bf16`; `nil`: as the manifest says.
   ///   - threads: how many samples are computed at a time.
-  package init(pipeline folder: String, stage: String, device: String = "cpu", dtype: String? = nil, threads: Int = 1)
-    throws(EngineError)
-  {
+  ///   - slots: how many tasks it asks for; `nil`: as its profile on this machine says, which the first start takes.
+  ///   - note: told how many those are, and why.
+  package init(
+    pipeline folder: String, stage: String, device: String = "cpu", dtype: String? = nil, threads: Int = 1, slots: Int? = nil,
+    profiles: ProfileStore = ProfileStore(), note: (String) -> Void = { _ in }
+  ) throws(EngineError) {
     let precision: DType?
     switch dtype {
     case nil: precision = nil
@@ -31,10 +34,21 @@ package final class CascadeEngine: Engine {
       let index = try Manifest.load(folder).stage(named: stage)
       let pipeline = try Pipeline.load(folder)
       engine = try StageEngine(pipeline, stage: index, device: Device(device), dtype: precision, threads: threads)
-      info = EngineInfo(pipeline: PipelineInfo(pipeline), stage: index, numerics: engine.numerics)
+      let wanted = if let slots { slots } else { try Self.profiledSlots(engine, profiles, stage: stage, note: note) }
+      info = EngineInfo(
+        pipeline: PipelineInfo(pipeline), stage: index, numerics: engine.numerics,
+        slots: wanted)
     } catch {
       throw EngineError(.unusable, error.message)
     }
+  }
+
+  private static func profiledSlots(
+    _ engine: StageEngine, _ profiles: ProfileStore, stage: String, note: (String) -> Void
+  ) throws(CascadeError) -> Int {
+    let choice = try SlotChoice.make(for: engine, store: profiles) { note("stage \(stage): \($0)") }
+    note("stage \(stage): \(choice.slots) slots: \(choice.reason)")
+    return choice.slots
   }
 
   package func begin(_ assignment: Assignment) throws -> any TaskRun {

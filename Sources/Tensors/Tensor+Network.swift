@@ -80,11 +80,15 @@ extension Tensor {
   /// part only if asked for. For serving: x (N, C, ...) in f32 or bf16, contiguous or channels-last; the result has x's type and
   /// layout. On the CPU a sample's bytes depend on that sample alone: not on the batch, its slot or the thread count.
   /// Not differentiable.
+  ///
+  /// - Parameter overwriting: x is not needed any more, and the result may be put in its place.
   package func fusedGroupNorm(
-    groups: Int, weight: Tensor?, bias: Tensor?, eps: Double = 1e-5, scale: Tensor? = nil, shift: Tensor? = nil, silu: Bool
+    groups: Int, weight: Tensor?, bias: Tensor?, eps: Double = 1e-5, scale: Tensor? = nil, shift: Tensor? = nil, silu: Bool,
+    overwriting: Bool = false
   ) throws(TorchError) -> Tensor {
     try Tensor.make("fusedGroupNorm", keeping: self, weight, bias, scale, shift) {
-      wt_fused_group_norm(handle, Int64(groups), weight?.handle, bias?.handle, eps, scale?.handle, shift?.handle, silu, $0)
+      wt_fused_group_norm(
+        handle, Int64(groups), weight?.handle, bias?.handle, eps, scale?.handle, shift?.handle, silu, overwriting, $0)
     }
   }
 

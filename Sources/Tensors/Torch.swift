@@ -66,6 +66,22 @@ package enum Torch {
     return try body()
   }
 
+  /// Runs `body` and counts the most bytes that tensors made in it on this thread took at a time.
+  package static func peakMemory<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> (result: Result, bytes: Int) {
+    var meter: OpaquePointer?
+    // Fails only for want of memory, and then the body fails too.
+    wt_meter_begin(&meter)
+    do {
+      let result = try body()
+      return (result, Int(wt_meter_end(meter)))
+    } catch {
+      _ = wt_meter_end(meter)
+      throw error
+    }
+  }
+
   private static func within<Result, Failure: Error>(
     _ kind: wt_mode_kind, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {

@@ -17,9 +17,9 @@ protocol Compute {
   func modulation(_ block: ResidualBlock<Parameter>, _ embedding: Embedding) throws(TorchError) -> Tensor
   /// Convolution, then + residual. x (N, C, H, W) sets the type that is computed in.
   func convolve(_ x: Tensor, _ layer: Convolution<Parameter>, adding residual: Tensor?) throws(TorchError) -> Tensor
-  /// GroupNorm, then *(1 + scale) + shift (each (N, C) f32), then SiLU.
+  /// GroupNorm, then *(1 + scale) + shift (each (N, C) f32), then SiLU. `overwriting`: nobody needs x any more.
   func normalise(
-    _ x: Tensor, _ layer: Affine<Parameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool
+    _ x: Tensor, _ layer: Affine<Parameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool, overwriting: Bool
   ) throws(TorchError) -> Tensor
   func dropout(_ x: Tensor) throws(TorchError) -> Tensor
 }
@@ -47,9 +47,9 @@ extension Compute {
     }
     h = try run(network.middleBlock, h, embedding)
     for block in network.outputBlocks {
-      h = try run(block, Tensor.cat([h, skips.removeLast()], dim: 1), embedding)
+      h = try run(block, Tensor.cat([h, skips.removeLast()], dim: 1), embedding, isLastUse: true)
     }
-    h = try normalise(h.to(.f32), network.outNorm, scaleShift: nil, activate: true)
+    h = try normalise(h.to(.f32), network.outNorm, scaleShift: nil, activate: true, overwriting: true)
     return try convolve(h, network.outConvolution, adding: nil).contiguous()
   }
 
@@ -63,12 +63,15 @@ extension Compute {
     return embedding
   }
 
-  private func run(_ layers: [Layer<Parameter>], _ x: Tensor, _ embedding: Embedding) throws(TorchError) -> Tensor {
+  /// - Parameter isLastUse: nobody needs x afterwards.
+  private func run(
+    _ layers: [Layer<Parameter>], _ x: Tensor, _ embedding: Embedding, isLastUse: Bool = false
+  ) throws(TorchError) -> Tensor {
     var h = x
-    for layer in layers {
+    for (index, layer) in layers.enumerated() {
       switch layer {
       case .convolution(let convolution): h = try convolve(h, convolution, adding: nil)
-      case .residual(let block): h = try run(block, h, embedding)
+      case .residual(let block): h = try run(block, h, embedding, isLastUse: isLastUse || index > 0)
       case .attention(let block): h = try run(block, h)
       case .resample(let resample): h = try resample.apply(h)
       }
@@ -76,23 +79,26 @@ extension Compute {
     return h
   }
 
-  private func run(_ block: ResidualBlock<Parameter>, _ x: Tensor, _ embedding: Embedding) throws(TorchError) -> Tensor {
-    var h = try normalise(x, block.inNorm, scaleShift: nil, activate: true)
+  private func run(
+    _ block: ResidualBlock<Parameter>, _ x: Tensor, _ embedding: Embedding, isLastUse: Bool
+  ) throws(TorchError) -> Tensor {
     var shortcut = x
-    if let resample = block.resample {
-      h = try resample.apply(h)
-      shortcut = try resample.apply(shortcut)
-    }
+    if let resample = block.resample { shortcut = try resample.apply(shortcut) }
+    if let skip = block.skip { shortcut = try convolve(shortcut, skip, adding: nil) }
+    // Unless it is the shortcut itself.
+    let overwriting = isLastUse && (block.resample != nil || block.skip != nil)
+    var h = try normalise(x, block.inNorm, scaleShift: nil, activate: true, overwriting: overwriting)
+    if let resample = block.resample { h = try resample.apply(h) }
     h = try convolve(h, block.inConvolution, adding: nil)
     let modulation = try modulation(block, embedding)
     if block.scaleShift {
       let parts = try modulation.chunk(2, dim: 1)
-      h = try normalise(h, block.outNorm, scaleShift: (scale: parts[0], shift: parts[1]), activate: true)
+      h = try normalise(h, block.outNorm, scaleShift: (scale: parts[0], shift: parts[1]), activate: true, overwriting: true)
     } else {
       let shape = modulation.shape + [1, 1]
-      h = try normalise(h.add(modulation.reshape(shape).to(h.dtype)), block.outNorm, scaleShift: nil, activate: true)
+      h = try h.add(modulation.reshape(shape).to(h.dtype))
+      h = try normalise(h, block.outNorm, scaleShift: nil, activate: true, overwriting: true)
     }
-    if let skip = block.skip { shortcut = try convolve(shortcut, skip, adding: nil) }
     return try convolve(dropout(h), block.outConvolution, adding: shortcut)
   }
 
@@ -100,7 +106,7 @@ extension Compute {
     let shape = x.shape
     let (samples, channels, pixels) = (shape[0], shape[1], shape[2] * shape[3])
     let width = channels / block.heads
-    let qkv = try convolve(normalise(x, block.norm, scaleShift: nil, activate: false), block.qkv, adding: nil)
+    let qkv = try convolve(normalise(x, block.norm, scaleShift: nil, activate: false, overwriting: false), block.qkv, adding: nil)
     // (N, 3C, H, W) -> {q,k,v} of (N * heads, pixels, width); a view of channels-last memory up to the last step.
     let split =
       block.newOrder

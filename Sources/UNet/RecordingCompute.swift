@@ -52,9 +52,9 @@ struct RecordingCompute: Compute {
   }
 
   func normalise(
-    _ x: Tensor, _ layer: Affine<ServedParameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool
+    _ x: Tensor, _ layer: Affine<ServedParameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool, overwriting: Bool
   ) throws(TorchError) -> Tensor {
-    try base.normalise(x, layer, scaleShift: scaleShift, activate: activate)
+    try base.normalise(x, layer, scaleShift: scaleShift, activate: activate, overwriting: overwriting)
   }
 
   func dropout(_ x: Tensor) throws(TorchError) -> Tensor { x }

@@ -54,11 +54,11 @@ struct ServedCompute: Compute {
   }
 
   func normalise(
-    _ x: Tensor, _ layer: Affine<ServedParameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool
+    _ x: Tensor, _ layer: Affine<ServedParameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool, overwriting: Bool
   ) throws(TorchError) -> Tensor {
     try x.fusedGroupNorm(
       groups: UNetConfiguration.groups, weight: plain(layer.weight), bias: plain(layer.bias), scale: scaleShift?.scale,
-      shift: scaleShift?.shift, silu: activate)
+      shift: scaleShift?.shift, silu: activate, overwriting: overwriting)
   }
 
   func dropout(_ x: Tensor) throws(TorchError) -> Tensor { x }

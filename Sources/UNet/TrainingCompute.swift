@@ -32,7 +32,7 @@ struct TrainingCompute: Compute {
   }
 
   func normalise(
-    _ x: Tensor, _ layer: Affine<Tensor>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool
+    _ x: Tensor, _ layer: Affine<Tensor>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool, overwriting: Bool
   ) throws(TorchError) -> Tensor {
     var h = try x.to(.f32).groupNorm(groups: UNetConfiguration.groups, weight: layer.weight, bias: layer.bias)
     if let scaleShift {

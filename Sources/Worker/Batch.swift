@@ -11,6 +11,7 @@ package struct Batch {
 
   private let engine: any Engine
   private let slots: Int
+  private let batching: Batching
   private let report: (ComputeEvent) -> Void
   private let now: () -> Duration
   private var waiting: [Assignment] = []
@@ -19,13 +20,16 @@ package struct Batch {
 
   /// - Parameters:
   ///   - slots: how many tasks are stepped together; more wait their turn.
+  ///   - batching: when those that wait get the slots that are free.
   ///   - now: the time, by which steps are measured.
   ///   - report: called in `obey` and `step`.
   package init(
-    engine: any Engine, slots: Int, now: @escaping () -> Duration = monotonicClock(), report: @escaping (ComputeEvent) -> Void
+    engine: any Engine, slots: Int, batching: Batching = .step, now: @escaping () -> Duration = monotonicClock(),
+    report: @escaping (ComputeEvent) -> Void
   ) {
     self.engine = engine
     self.slots = slots
+    self.batching = batching
     self.now = now
     self.report = report
   }
@@ -56,9 +60,11 @@ package struct Batch {
     }
   }
 
-  /// Fills the free slots and takes one step of everything in them.
+  /// Fills the slots that may be filled and takes one step of everything in them.
   package mutating func step() {
-    while running.count < slots, !waiting.isEmpty { begin(waiting.removeFirst()) }
+    if batching == .step || running.isEmpty {
+      while running.count < slots, !waiting.isEmpty { begin(waiting.removeFirst()) }
+    }
     let started = now()
     let failures = advance()
     let milliseconds = (now() - started) / .milliseconds(1) / Double(max(running.count, 1))

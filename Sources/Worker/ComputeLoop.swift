@@ -36,17 +36,19 @@ package final class ComputeLoop: Sendable {
   /// Starts the thread, makes the engines on it and returns what they compute.
   ///
   /// - Parameters:
-  ///   - slots: how many tasks of a stage are stepped together; more wait their turn.
+  ///   - slots: how many tasks of a stage are stepped together, more wait their turn; `nil`: as many as each engine asks for.
+  ///   - batching: when those that wait get the slots that are free.
   ///   - makeEngines: one for each stage; they run on the compute thread, and what one throws is thrown here.
   ///   - report: called on the compute thread with the stage's index in `makeEngines`, must not block.
   package func start(
-    slots: Int, makeEngines: [EngineMaker], report: @escaping @Sendable (_ stage: Int, ComputeEvent) -> Void
+    slots: Int?, batching: Batching = .step, makeEngines: [EngineMaker],
+    report: @escaping @Sendable (_ stage: Int, ComputeEvent) -> Void
   ) async throws -> [EngineInfo] {
     inbox.open(stages: makeEngines.count)
     let inbox = inbox
     return try await withCheckedThrowingContinuation { continuation in
       let thread = Thread {
-        Self.run(inbox, slots, makeEngines, report, started: continuation)
+        Self.run(inbox, slots, batching, makeEngines, report, started: continuation)
         inbox.end()
       }
       thread.name = "weir-compute"
@@ -58,8 +60,8 @@ package final class ComputeLoop: Sendable {
 
   /// The thread's life. The engines' ends with it.
   private static func run(
-    _ inbox: Inbox, _ slots: Int, _ makeEngines: [EngineMaker], _ report: @escaping (Int, ComputeEvent) -> Void,
-    started: CheckedContinuation<[EngineInfo], any Error>
+    _ inbox: Inbox, _ slots: Int?, _ batching: Batching, _ makeEngines: [EngineMaker],
+    _ report: @escaping (Int, ComputeEvent) -> Void, started: CheckedContinuation<[EngineInfo], any Error>
   ) {
     let engines: [any Engine]
     do {
@@ -68,7 +70,9 @@ package final class ComputeLoop: Sendable {
       return started.resume(throwing: error)
     }
     started.resume(returning: engines.map(\.info))
-    var batches = engines.enumerated().map { index, engine in Batch(engine: engine, slots: slots) { report(index, $0) } }
+    var batches = engines.enumerated().map { index, engine in
+      Batch(engine: engine, slots: slots ?? engine.info.slots, batching: batching) { report(index, $0) }
+    }
     var turns = StageTurns(stages: batches.count)
     while let commands = inbox.take(wait: batches.allSatisfy(\.isIdle)) {
       for (stage, command) in commands { batches[stage].obey(command) }

@@ -7,11 +7,14 @@ package struct EngineInfo: Sendable, Hashable {
   package var stage: Int
   /// Numerics class: results are byte-equal within one.
   package var numerics: String
+  /// How many tasks it is best given together, for whoever has no wish of their own.
+  package var slots: Int
 
-  package init(pipeline: PipelineInfo, stage: Int, numerics: String) {
+  package init(pipeline: PipelineInfo, stage: Int, numerics: String, slots: Int) {
     self.pipeline = pipeline
     self.stage = stage
     self.numerics = numerics
+    self.slots = slots
   }
 
   package var stageName: String { pipeline.stages[stage].name }

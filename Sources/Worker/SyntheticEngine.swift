@@ -10,6 +10,8 @@ import ZeroMQ
 /// input) and each step hashes it once more with the step's number. The last link seeds the output's values.
 package final class SyntheticEngine: Engine {
   package static let name = "synthetic"
+  /// Fixed, for a step takes equally long whatever the batch.
+  private static let slots = 4
 
   /// Three stages with the shipped pipeline's names and resolutions, twelve labels.
   package static let pipeline: PipelineInfo = {
@@ -45,7 +47,7 @@ package final class SyntheticEngine: Engine {
     guard stepMilliseconds >= 0, stepMilliseconds <= 3_600_000 else {
       throw EngineError(.unusable, "a step of \(stepMilliseconds) ms makes no sense; give 0 to 3600000")
     }
-    info = EngineInfo(pipeline: pipeline, stage: index, numerics: Self.name)
+    info = EngineInfo(pipeline: pipeline, stage: index, numerics: Self.name, slots: Self.slots)
     stepTime = stepMilliseconds / 1000
   }
 

@@ -13,8 +13,9 @@ package actor WorkerService: Service {
     package var name: String
     package var host: String
     package var pid: UInt32
-    /// Tasks stepped together.
-    package var slots: Int
+    /// Tasks of a stage stepped together; `nil`: as many as its engine asks for.
+    package var slots: Int?
+    package var batching: Batching
     /// Tasks of a stage held beside those, to begin when one of them ends without asking the broker first.
     package var prefetch: Int
     /// Give up after this long without a broker; `nil`: never.
@@ -23,14 +24,15 @@ package actor WorkerService: Service {
     package var identity: CurveIdentity?
 
     package init(
-      broker: BrokerEndpoint, name: String, host: String, pid: UInt32, slots: Int, prefetch: Int = 1, connectTimeout: Duration? = nil,
-      identity: CurveIdentity? = nil
+      broker: BrokerEndpoint, name: String, host: String, pid: UInt32, slots: Int?, batching: Batching = .step, prefetch: Int = 1,
+      connectTimeout: Duration? = nil, identity: CurveIdentity? = nil
     ) {
       self.broker = broker
       self.name = name
       self.host = host
       self.pid = pid
       self.slots = slots
+      self.batching = batching
       self.prefetch = prefetch
       self.connectTimeout = connectTimeout
       self.identity = identity
@@ -88,7 +90,9 @@ package actor WorkerService: Service {
     let streams = makeEngines.map { _ in AsyncStream.makeStream(of: WorkerCore.Event.self) }
     let sinks = streams.map(\.continuation)
     let compute = ComputeLoop()
-    let infos = try await compute.start(slots: settings.slots, makeEngines: makeEngines) { sinks[$0].yield(.compute($1)) }
+    let infos = try await compute.start(slots: settings.slots, batching: settings.batching, makeEngines: makeEngines) {
+      sinks[$0].yield(.compute($1))
+    }
     return try infos.enumerated().map { seat, info in
       var logger = logger
       if infos.count > 1 { logger[metadataKey: "stage"] = "\(info.stageName)" }
@@ -113,10 +117,11 @@ package actor WorkerService: Service {
     self.context = context
     self.logger = logger
     self.onReady = onReady
+    let slots = settings.slots ?? info.slots
     let hello = WorkerHello(
       name: settings.name, boot: .random(in: .min ... .max), pipeline: info.pipeline, stage: info.stageName, numerics: info.numerics,
-      slots: UInt32(clamping: settings.slots), prefetch: UInt32(clamping: settings.prefetch),
-      bytes: UInt64(settings.slots + settings.prefetch) * Self.bytesPerTask, host: settings.host, pid: settings.pid)
+      slots: UInt32(clamping: slots), prefetch: UInt32(clamping: settings.prefetch),
+      bytes: UInt64(slots + settings.prefetch) * Self.bytesPerTask, host: settings.host, pid: settings.pid)
     core = WorkerCore(
       configuration: .init(
         hello: hello, broker: settings.broker.description, connectTimeout: settings.connectTimeout,

@@ -8,7 +8,7 @@ struct Bench: ParsableCommand {
     abstract: "Time every stage's step against its convolutions alone.",
     discussion: """
       For each stage and batch size, medians of: step_ms, one denoising step of the whole batch; conv_ms, the same step's convolutions and \
-      linear layers alone, taken by turns with the steps; gflops, those layers' work divided by step_ms.
+      linear layers alone, taken by turns with the steps; ratio, the one by the other; gflops, those layers' work divided by step_ms.
       """)
 
   @Option(help: "The pipeline's folder, with its cascade.json and weights.")
@@ -58,9 +58,9 @@ struct Bench: ParsableCommand {
         guard !json else { continue }
         let name = result.stage.padding(toLength: 8, withPad: " ", startingAt: 0)
         let type = result.dtype.padding(toLength: 5, withPad: " ", startingAt: 0)
-        let ratio = result.stepMilliseconds / result.convMilliseconds
         let numbers = String(
-          format: "%5d %@ %9.1f %9.1f %11.2f %9.1f", size, type, result.stepMilliseconds, result.convMilliseconds, ratio, result.gflops)
+          format: "%5d %@ %9.1f %9.1f %11.2f %9.1f", size, type, result.stepMilliseconds, result.convMilliseconds, result.ratio,
+          result.gflops)
         print("\(name) \(numbers)")
       }
     }

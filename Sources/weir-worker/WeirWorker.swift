@@ -55,8 +55,14 @@ struct WeirWorker: AsyncParsableCommand {
   @Option(help: ArgumentHelp("How long a step takes in the synthetic engine.", valueName: "ms"))
   var stepMs = 5.0
 
-  @Option(help: ArgumentHelp("Tasks of a stage computed together, 1 to 256.", valueName: "count"))
-  var slots = 4
+  @Option(
+    help: ArgumentHelp(
+      "Tasks of a stage computed together, 1 to 256; default: as few as use this machine fully, measured at the first start.",
+      valueName: "count"))
+  var slots: Int?
+
+  @Option(help: "Tasks join others that are computed at every step, or, to compare with, only when all of those have ended.")
+  var batching = Batching.step
 
   @Option(
     help: ArgumentHelp(
@@ -86,7 +92,7 @@ struct WeirWorker: AsyncParsableCommand {
     guard stages.allSatisfy({ !$0.isEmpty }), Set(stages).count == stages.count else {
       throw ValidationError("--stage \(stage): write names with commas between them, each once, such as base32,sr64.")
     }
-    guard (1...256).contains(slots) else { throw ValidationError("--slots \(slots): give 1 to 256.") }
+    guard (1...256).contains(slots ?? 1) else { throw ValidationError("--slots \(slots ?? 1): give 1 to 256.") }
     guard (0...256).contains(prefetch) else { throw ValidationError("--prefetch \(prefetch): give 0 to 256.") }
     guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024.") }
     guard (0...86_400).contains(connectTimeout ?? 0) else {
@@ -130,12 +136,13 @@ struct WeirWorker: AsyncParsableCommand {
     }
     let pid = ProcessInfo.processInfo.processIdentifier
     let settings = WorkerService.Settings(
-      broker: endpoint, name: name ?? "\(stage)-\(pid)", host: hostName(), pid: UInt32(clamping: pid), slots: slots, prefetch: prefetch,
-      connectTimeout: connectTimeout.map { .seconds($0) }, identity: identity)
+      broker: endpoint, name: name ?? "\(stage)-\(pid)", host: hostName(), pid: UInt32(clamping: pid), slots: slots,
+      batching: batching, prefetch: prefetch, connectTimeout: connectTimeout.map { .seconds($0) }, identity: identity)
     let announcer = Announcer(stages: stages)
+    let logger = Logger(label: "weir-worker")
     do {
       let services = try await WorkerService.make(
-        settings: settings, logger: Logger(label: "weir-worker"), makeEngines: stages.map(engineMaker), onReady: announcer.ready)
+        settings: settings, logger: logger, makeEngines: stages.map { engineMaker($0, logger) }, onReady: announcer.ready)
       let group = ServiceGroup(
         configuration: .init(
           services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
@@ -148,13 +155,15 @@ struct WeirWorker: AsyncParsableCommand {
     }
   }
 
-  private func engineMaker(_ stage: String) -> ComputeLoop.EngineMaker {
-    let (stepMs, pipeline, device, dtype, threads) = (stepMs, pipeline, device, dtype, threads)
+  private func engineMaker(_ stage: String, _ logger: Logger) -> ComputeLoop.EngineMaker {
+    let (stepMs, pipeline, device, dtype, threads, slots) = (stepMs, pipeline, device, dtype, threads, slots)
     switch engine {
     case .synthetic: return { try SyntheticEngine(stage: stage, stepMilliseconds: stepMs) }
     case .cascade:
       return {
-        try CascadeEngine(pipeline: pipeline ?? "", stage: stage, device: device, dtype: dtype, threads: threads)
+        try CascadeEngine(pipeline: pipeline ?? "", stage: stage, device: device, dtype: dtype, threads: threads, slots: slots) {
+          logger.info("\($0)")
+        }
       }
     }
   }
@@ -164,6 +173,8 @@ struct WeirWorker: AsyncParsableCommand {
     Foundation.exit(status)
   }
 }
+
+extension Batching: ExpressibleByArgument {}
 
 /// As the kernel has it: asking the name service could take seconds.
 private func hostName() -> String {

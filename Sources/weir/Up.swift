@@ -46,7 +46,9 @@ struct Up: AsyncParsableCommand {
   @Option(help: ArgumentHelp("How long a step takes in the synthetic engine.", valueName: "ms"))
   var stepMs = 5.0
 
-  @Option(help: ArgumentHelp("Tasks that a worker computes together; default: the worker's own.", valueName: "n"))
+  @Option(
+    help: ArgumentHelp(
+      "Tasks of a stage that a worker computes together; default: as few as use the machine fully, which it measures.", valueName: "n"))
   var slots: Int?
 
   @Option(help: ArgumentHelp("Threads of each worker; default: one a core.", valueName: "n"))

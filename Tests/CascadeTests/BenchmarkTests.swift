@@ -9,6 +9,6 @@ import Testing
     let result = try StageBenchmark.measure(engine, batch: batch, repeats: 2)
     #expect(result.stage == pipeline.manifest.stages[stage].name && result.batch == batch && result.dtype == "f32")
     #expect(result.stepMilliseconds > 0 && result.convMilliseconds > 0 && result.gflops > 0)
-    #expect(result.gflops.isFinite)
+    #expect(result.gflops.isFinite && abs(result.ratio - result.stepMilliseconds / result.convMilliseconds) < 1e-9)
   }
 }

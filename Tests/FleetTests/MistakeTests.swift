@@ -27,6 +27,8 @@ extension FleetTests {
       try await expect(
         "weir-worker", ["--stage", "base32", "--engine", "synthetic", "--broker", "localhost"], status: 2, ["tcp://127.0.0.1:7710"])
       try await expect("weir-worker", ["--stage", "base32", "--engine", "synthetic", "--slots", "0"], status: 2, ["--slots 0"])
+      try await expect(
+        "weir-worker", ["--stage", "base32", "--engine", "synthetic", "--batching", "never"], status: 2, ["never", "step", "request"])
     }
 
     @Test func weightsThatLie() async throws {

@@ -122,6 +122,24 @@ extension TensorsTests {
       }
     }
 
+    /// Where the result takes the input's place it is the same, and so is what else was looked at.
+    @Test(arguments: shapes, [DType.f32, .bf16]) func overwriting(shape: [Int], dtype: DType) throws {
+      let c = try Case(shape: shape, seed: 15)
+      for channelsLast in [false, true] where !channelsLast || shape.count == 4 {
+        let x = try (channelsLast ? c.x.channelsLast() : c.x).to(dtype)
+        // A part of a larger tensor, whose other part is not to be touched.
+        let both = try Tensor.cat([x, x], dim: 0)
+        let first = try both.narrow(dim: 0, start: 0, length: shape[0])
+        func run(_ x: Tensor, overwriting: Bool) throws -> Tensor {
+          try x.fusedGroupNorm(
+            groups: c.groups, weight: c.weight, bias: c.bias, scale: c.scale, shift: c.shift, silu: true, overwriting: overwriting)
+        }
+        let expected = try run(x, overwriting: false)
+        #expect(try run(first, overwriting: true).bytes() == expected.bytes())
+        #expect(try both.narrow(dim: 0, start: shape[0], length: shape[0]).bytes() == x.bytes())
+      }
+    }
+
     @Test func emptyInput() throws {
       let y = try Tensor.zeros(shape: [0, 4, 2, 2]).fusedGroupNorm(groups: 2, weight: nil, bias: nil, silu: true)
       #expect(y.shape == [0, 4, 2, 2])

@@ -276,6 +276,7 @@ extension TensorsTests {
           _ = try x.chunk(3, dim: 1)
           _ = try Torch.withoutGradients { () throws(TorchError) in try x.square() }
           _ = try Torch.inferenceMode { () throws(TorchError) in try x.square() }
+          _ = try Torch.peakMemory { () throws(TorchError) in try x.square() }
           #expect(Torch.liveHandles == 1)
           #expect(throws: TorchError.self) { try x.matmul(x) }
           #expect(throws: TorchError.self) { try Tensor.cat([x, x.reshape([6])], dim: 0) }
@@ -289,6 +290,19 @@ extension TensorsTests {
         }
         #expect(Torch.liveHandles == 0)
       }
+    }
+
+    @Test func peakMemoryIsOfWhatLivesTogether() throws {
+      let before = try Tensor.zeros(shape: [1 << 20])
+      let (kept, bytes) = try Torch.peakMemory { () throws(TorchError) in
+        // Two at a time, one after the other.
+        for _ in 0..<5 { _ = try Tensor.zeros(shape: [1 << 10]).add(1) }
+        return try before.narrow(dim: 0, start: 0, length: 1 << 10).mul(2)
+      }
+      // And what LibTorch makes of a number.
+      #expect((8192..<8256).contains(bytes) && kept.count == 1 << 10)
+      #expect(try Torch.peakMemory { () throws(TorchError) in try before.reshape([1 << 10, 1 << 10]) }.bytes == 0)
+      #expect(throws: TorchError.self) { try Torch.peakMemory { () throws(TorchError) in try before.bmm(before) } }
     }
 
     @Test func modesEndWithTheirBlock() throws {

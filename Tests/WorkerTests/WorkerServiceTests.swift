@@ -7,7 +7,7 @@ import ZeroMQ
 
 @Suite(.timeLimit(.minutes(1))) struct WorkerServiceTests {
   private func makeWorker(
-    _ endpoint: BrokerEndpoint, slots: Int = 2, connectTimeout: Duration? = nil,
+    _ endpoint: BrokerEndpoint, slots: Int? = 2, connectTimeout: Duration? = nil,
     engine: @escaping @Sendable () throws -> any Engine = { try SyntheticEngine(stage: "base32", stepMilliseconds: 1) },
     onReady: @escaping @Sendable (EngineInfo) -> Void = { _ in }
   ) async throws -> WorkerService {
@@ -54,6 +54,18 @@ import ZeroMQ
       }
       try await broker.send(.drain, to: peer)
       try await broker.next { if case .goodbye = $0.message { () } else { nil } }
+    }
+  }
+
+  @Test func withoutAWishItOffersTheSlotsItsEngineAsksFor() async throws {
+    let broker = try ScriptedBroker()
+    let endpoint = try await broker.open()
+    let worker = try await makeWorker(endpoint, slots: nil)
+    try await withWorker(worker, broker) {
+      let (peer, hello) = try await broker.nextHello()
+      #expect(hello.slots == 4 && hello.bytes > 0)
+      try await broker.welcome(peer)
+      try await broker.send(.drain, to: peer)
     }
   }
 

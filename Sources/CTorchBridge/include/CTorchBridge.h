@@ -18,6 +18,7 @@ extern "C" {
 typedef struct wt_tensor_s *wt_tensor;
 typedef struct wt_mode_s *wt_mode;
 typedef struct wt_archive_s *wt_archive;
+typedef struct wt_meter_s *wt_meter;
 
 typedef enum wt_status { WT_OK = 0, WT_FAILED = 1 } wt_status;
 
@@ -49,6 +50,9 @@ wt_status wt_manual_seed(uint64_t seed);
 void wt_keep_freed_memory(void);
 wt_status wt_mode_begin(wt_mode_kind kind, const char *autocast_device, wt_dtype autocast_dtype, wt_mode *out);
 wt_status wt_mode_end(wt_mode mode);
+/* Between the two calls: the most bytes that the calling thread's tensors took at a time, of those made there. */
+wt_status wt_meter_begin(wt_meter *out);
+int64_t wt_meter_end(wt_meter meter);
 
 /* ---- construction, reading ---- */
 void wt_free(wt_tensor tensor);
@@ -127,10 +131,10 @@ wt_status wt_avg_pool2x2(wt_tensor x, wt_tensor *out);
 wt_status wt_upsample_bilinear(wt_tensor x, int64_t height, int64_t width, wt_tensor *out);
 /* With antialiasing where it gets smaller, as Pillow's. */
 wt_status wt_resize_bicubic(wt_tensor x, int64_t height, int64_t width, wt_tensor *out);
-/* GroupNorm, affine, x*(1+scale)+shift, SiLU in one pass; see GroupNorm.cpp. Not differentiable. */
+/* GroupNorm, affine, x*(1+scale)+shift, SiLU; see GroupNorm.cpp. Not differentiable. `overwrite`: the result may be put where x is. */
 wt_status wt_fused_group_norm(
     wt_tensor x, int64_t groups, wt_tensor weight /* NULL */, wt_tensor bias /* NULL */, double eps, wt_tensor scale /* NULL */,
-    wt_tensor shift /* NULL */, bool silu, wt_tensor *out);
+    wt_tensor shift /* NULL */, bool silu, bool overwrite, wt_tensor *out);
 /* Instruction set that wt_fused_group_norm runs with on this CPU; static storage. */
 const char *wt_fused_kernel_target(void);
 /* A convolution weight in oneDNN's own order, good only for wt_conv2d_packed with the same stride and padding. `input` is the shape

@@ -1,0 +1,113 @@
+import Testing
+import Wire
+
+@testable import Worker
+
+/// When tasks join and leave, step by step.
+@Suite struct BatchTests {
+  private final class Log {
+    var events: [ComputeEvent] = []
+  }
+
+  private let log = Log()
+  private var batch: Batch
+
+  init() throws { batch = try Self.batch(.step, log) }
+
+  private static func batch(_ batching: Batching, _ log: Log) throws -> Batch {
+    Batch(
+      engine: try SyntheticEngine(stage: "base32", stepMilliseconds: 0), slots: 2, batching: batching, now: { .zero },
+      report: { log.events.append($0) })
+  }
+
+  private mutating func start(_ steps: [UInt32], after first: UInt32 = 0) {
+    for (index, steps) in steps.enumerated() {
+      let sample = first + UInt32(index)
+      batch.obey(.start(assignment(ref(sample), seed: UInt64(sample), steps: steps)))
+    }
+  }
+
+  /// The samples that a step moved.
+  private mutating func step() -> [UInt32] {
+    let before = log.events.count
+    batch.step()
+    return log.events[before...].flatMap { event -> [UInt32] in
+      if case .stepped(let progress, _) = event { progress.map(\.task.task.sample) } else { [] }
+    }
+  }
+
+  private var finished: [UInt32] {
+    log.events.compactMap { if case .finished(let result, _) = $0 { result.task.task.sample } else { nil } }
+  }
+
+  @Test mutating func stepByStepATaskJoinsAsSoonAsASlotIsFree() {
+    start([1, 4, 1, 2])
+    #expect(step() == [0, 1])
+    #expect(step() == [1, 2])
+    #expect(step() == [1, 3])
+    // One that comes while there is no room waits, and one that comes later joins in the middle.
+    start([3], after: 4)
+    #expect(step() == [1, 3])
+    #expect(step() == [4])
+    start([1], after: 5)
+    #expect(step() == [4, 5])
+    #expect(step() == [4])
+    #expect(step() == [] && batch.isIdle)
+    #expect(finished == [0, 2, 1, 3, 5, 4])
+  }
+
+  @Test mutating func byRequestNothingJoinsUntilAllHaveEnded() throws {
+    batch = try Self.batch(.request, log)
+    start([1, 3, 1])
+    #expect(step() == [0, 1])
+    #expect(step() == [1])
+    start([2], after: 3)
+    #expect(step() == [1])
+    #expect(step() == [2, 3])
+    #expect(step() == [3])
+    // A batch is filled with what is there: it waits for nothing.
+    start([2], after: 4)
+    #expect(step() == [4])
+    start([1], after: 5)
+    #expect(step() == [4])
+    #expect(step() == [5] && batch.isIdle)
+    #expect(finished == [0, 1, 2, 3, 4, 5])
+  }
+
+  @Test mutating func byRequestTheNextBatchBeginsWhenTheLastTaskIsGone() throws {
+    batch = try Self.batch(.request, log)
+    start([9, 9, 1, 1])
+    #expect(step() == [0, 1])
+    batch.obey(.drop(ref(0)))
+    #expect(step() == [1])
+    batch.obey(.drop(ref(1)))
+    #expect(step() == [2, 3])
+    // A task that cannot be begun leaves its place to another.
+    batch.obey(.start(assignment(ref(4), label: 99)))
+    start([1, 1], after: 5)
+    #expect(step() == [5, 6])
+    #expect(log.events.contains { if case .failed(ref(4), _, permanent: true) = $0 { true } else { false } })
+  }
+
+  @Test(arguments: Batching.allCases) mutating func bothGiveTheSameBytes(_ batching: Batching) throws {
+    batch = try Self.batch(batching, log)
+    let steps: [UInt32] = [5, 1, 9, 4, 2, 7, 3]
+    start(steps)
+    while !batch.isIdle { batch.step() }
+    var results: [UInt32: WireTensor] = [:]
+    for case .finished(let result, _) in log.events { results[result.task.task.sample] = result.tensor }
+    for (sample, steps) in steps.enumerated() {
+      let options = [StageOptions(stage: "base32", steps: steps)]
+      #expect(results[UInt32(sample)] == (try SyntheticEngine.reference(label: 0, seed: UInt64(sample), options: options, stage: 0)))
+    }
+  }
+
+  @Test(arguments: Batching.allCases) mutating func aDrainHandsEverythingBack(_ batching: Batching) throws {
+    batch = try Self.batch(batching, log)
+    start([5, 5, 5])
+    _ = step()
+    batch.obey(.drain)
+    let saved = log.events.compactMap { if case .checkpoint(let task, let state) = $0 { [task.task.sample, state.step] } else { nil } }
+    #expect(saved == [[0, 1], [1, 1]] && log.events.last == .drained && batch.isIdle)
+  }
+}
