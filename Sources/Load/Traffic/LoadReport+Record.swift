@@ -53,7 +53,7 @@ extension LoadReport {
     wrongImages = record.outcomes.flatMap(\.wrong)
     wrong = wrongImages.count
     timeline = Second.all(record)
-    if case .ramp(let from, let to) = settings.pattern { kneePerS = Self.knee(record, from, to, settings.duration) }
+    if case .ramp(let from, let to) = settings.pattern { kneePerS = Self.knee(record, highest: max(from, to)) }
     let end = record.histories.flatMap(\.attempts).compactMap(\.endedUnixMilliseconds).max().map { Double($0) } ?? 0
     strips = record.histories.flatMap { history in
       history.attempts.compactMap { attempt -> Strip? in
@@ -73,18 +73,11 @@ extension LoadReport {
     return squares == 0 ? nil : sum * sum / (Double(shares.count) * squares)
   }
 
-  /// The rate offered when jobs began to take long for good: of no later twentieth of the ramp were half of the jobs served well.
-  private static func knee(_ record: LoadRecord, _ from: Double, _ to: Double, _ duration: Double) -> Double? {
-    let parts = 20
-    var isServed = [Bool](repeating: true, count: parts)
-    for part in 0..<parts {
-      let jobs = record.outcomes.filter { Int($0.intended / duration * Double(parts)) == part }
-      guard !jobs.isEmpty else { continue }
-      let good = jobs.count { $0.end == .done && $0.latency <= goodFactor * record.solo[$0.kind] }
-      isServed[part] = 2 * good >= jobs.count
-    }
-    guard let last = isServed.lastIndex(of: true), last < parts - 1 else { return isServed[parts - 1] ? nil : from }
-    return Arrivals.rate(from, to, at: Double(last + 1) / Double(parts) * duration, of: duration)
+  /// In jobs a second; `nil`: the fleet kept up to the ramp's higher end.
+  private static func knee(_ record: LoadRecord, highest: Double) -> Double? {
+    let done = record.outcomes.filter { $0.end == .done }
+    let alone = done.reduce(0) { $0 + record.solo[$1.kind] } / Double(max(1, done.count))
+    return Capacity(arrivals: done.map(\.intended), completions: done.map(\.ended), alone: alone, highest: highest)?.perSecond
   }
 }
 

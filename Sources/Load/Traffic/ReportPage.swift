@@ -103,7 +103,7 @@ package struct ReportPage: Sendable {
   private func knee(_ report: LoadReport) -> String {
     guard report.pattern.hasPrefix("ramp") else { return "" }
     let points = report.timeline.filter { $0.p50Ms != nil && $0.offered > 0 }
-    let text = report.kneePerS.map { "It was served without falling behind up to \(number($0)) jobs/s." } ?? "It never fell behind."
+    let text = report.kneePerS.map { "It falls behind from \(number($0)) jobs/s on." } ?? "It never fell behind."
     return """
       <h2>Latency over load</h2><p>\(text)</p>
       \(Plot(
