@@ -18,6 +18,11 @@ extension LoadReport {
     // What was finished after the last submission counts with the time that took, so that a backlog does not look like throughput.
     let span = max(1e-9, (done.map(\.ended).max() ?? settings.duration) - settings.warmUp)
     throughputPerS = Double(images) / span
+    let steady = record.outcomes.filter { $0.end == .done && $0.ended >= settings.warmUp && $0.ended < settings.duration }
+    let steadyRate = Double(steady.reduce(0) { $0 + $1.samples }) / (settings.duration - settings.warmUp)
+    steadyPerS = steadyRate
+    idealPerS = settings.idealPerSecond
+    efficiency = settings.idealPerSecond.map { steadyRate / $0 }
     tasksPerS = throughputPerS * Double(stageCount)
     latencyMs = Percentiles(seconds: done.map(\.latency))
     acceptMs = Percentiles(seconds: measured.compactMap { outcome in outcome.accepted.map { $0 - outcome.submitted } })
@@ -52,6 +57,8 @@ extension LoadReport {
     verified = record.outcomes.reduce(0) { $0 + $1.verified }
     wrongImages = record.outcomes.flatMap(\.wrong)
     wrong = wrongImages.count
+    let gone = record.outcomes.reduce(0) { $0 + $1.missing }
+    missing = gone == 0 ? nil : gone
     timeline = Second.all(record)
     if case .ramp(let from, let to) = settings.pattern { kneePerS = Self.knee(record, highest: max(from, to)) }
     let end = record.histories.flatMap(\.attempts).compactMap(\.endedUnixMilliseconds).max().map { Double($0) } ?? 0
@@ -170,6 +177,7 @@ extension LoadReport.Second {
     let ended = Dictionary(grouping: record.outcomes) { Int($0.ended) }
     let offered = Dictionary(grouping: record.outcomes) { Int($0.intended) }
     let moments = Dictionary(grouping: record.occupancy) { Int($0.time) }
+    let memory = Dictionary(record.brokerMemory.map { (Int($0.time), $0.mebibytes) }) { first, _ in first }
     return (0...Int(last)).map { second in
       let jobs = ended[second] ?? []
       let times = Percentiles(seconds: jobs.filter { $0.end == .done }.map(\.latency))
@@ -177,7 +185,7 @@ extension LoadReport.Second {
         second: second, offered: offered[second]?.count ?? 0,
         images: jobs.reduce(0) { $0 + ($1.end == .done ? $1.samples : 0) },
         refused: jobs.count { if case .refused = $0.end { true } else { false } }, p50Ms: times.count == 0 ? nil : times.p50,
-        p99Ms: times.count == 0 ? nil : times.p99,
+        p99Ms: times.count == 0 ? nil : times.p99, brokerMib: memory[second],
         running: Dictionary(grouping: moments[second] ?? [], by: \.stage).mapValues { those in
           Double(those.reduce(0) { $0 + $1.running }) / Double(those.count)
         })
