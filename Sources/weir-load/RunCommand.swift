@@ -101,6 +101,9 @@ struct RunCommand: AsyncParsableCommand {
   @Flag(help: "No line a second on standard error.")
   var quiet = false
 
+  /// Connections that jobs are submitted by.
+  private static let clients = 32
+
   func validate() throws {
     guard duration > 0, duration <= 1e6 else { throw ValidationError("--duration \(duration): give seconds, above 0.") }
     guard (0..<duration).contains(warmUp ?? 0) else { throw ValidationError("--warm-up \(warmUp ?? 0): it has to end before --duration.") }
@@ -141,13 +144,13 @@ struct RunCommand: AsyncParsableCommand {
 
   private func measure(_ own: (fleet: OwnFleet, plan: OwnFleet.Plan)?) async throws {
     var settings: LoadRun.Settings
-    let client: WeirClient
+    let clients: [WeirClient]
     do {
       settings = try self.settings()
       let environment = ProcessInfo.processInfo.environment
-      client = try WeirClient(
-        broker: own?.fleet.endpoint ?? broker ?? environment["WEIR_BROKER"] ?? "tcp://127.0.0.1:7710",
-        keys: try ClientKeys.chosen(keyFile: keyFile, brokerKey: brokerKey, environment: environment))
+      let endpoint = own?.fleet.endpoint ?? broker ?? environment["WEIR_BROKER"] ?? "tcp://127.0.0.1:7710"
+      let keys = try ClientKeys.chosen(keyFile: keyFile, brokerKey: brokerKey, environment: environment)
+      clients = try (0..<Self.clients).map { _ in try WeirClient(broker: endpoint, keys: keys) }
     } catch {
       throw ValidationError("\(error)")
     }
@@ -160,7 +163,7 @@ struct RunCommand: AsyncParsableCommand {
     for run in 0..<repeats {
       settings.seed = seed &+ UInt64(run)
       let isQuiet = quiet
-      let load = LoadRun(settings, client: client) { progress in if !isQuiet { note(progress.line) } }
+      let load = LoadRun(settings, clients: clients) { progress in if !isQuiet { note(progress.line) } }
       reports.append(LoadReport(try await load.run(), of: settings, pattern: description))
     }
     let result = LoadResult(repeats: reports)
@@ -170,6 +173,7 @@ struct RunCommand: AsyncParsableCommand {
     }
     if let html { try Data(ReportPage(result).html.utf8).write(to: URL(fileURLWithPath: html)) }
     if json != "-" { print(result.text) }
+    for reason in Set(result.repeats.flatMap { $0.lostBecause ?? [] }).sorted().prefix(5) { print("LOST: \(reason)") }
     for image in result.repeats.flatMap(\.wrongImages).prefix(20) { print("WRONG: \(image.text)") }
     if result.wrong > 0 || result.missing > 0 || result.repeats.contains(where: { $0.jobs.lost > 0 }) { throw ExitCode(1) }
   }

@@ -11,7 +11,7 @@ extension FleetTests {
     ) async throws -> (LoadReport, LoadRecord) {
       let settings = LoadRun.Settings(pattern: pattern, mix: mix, duration: seconds, warmUp: 0, seed: 3, verifier: verifier)
       let client = try WeirClient(broker: await fleet.endpoint)
-      let record = try await LoadRun(settings, client: client).run()
+      let record = try await LoadRun(settings, clients: [client]).run()
       await client.close()
       return (LoadReport(record, of: settings, pattern: "\(pattern)"), record)
     }

@@ -27,6 +27,8 @@ extension LoadReport {
     latencyMs = Percentiles(seconds: done.map(\.latency))
     acceptMs = Percentiles(seconds: measured.compactMap { outcome in outcome.accepted.map { $0 - outcome.submitted } })
     jobs = Counts(measured)
+    let reasons = Set(measured.compactMap { outcome in if case .lost(let why) = outcome.end { why } else { nil } })
+    lostBecause = reasons.isEmpty ? nil : reasons.sorted()
     let good = done.filter { $0.latency <= Self.goodFactor * record.solo[$0.kind] }.count
     goodput = measured.isEmpty ? 0 : Double(good) / Double(measured.count)
     goodputPerS = Double(good) / span

@@ -20,6 +20,8 @@ package struct LoadReport: Sendable, Codable {
   /// From the submission to the broker's acknowledgement.
   package var acceptMs: Percentiles
   package var jobs: Counts
+  /// Why jobs were lost, as their clients say, each reason once; `nil`: none was.
+  package var lostBecause: [String]?
   /// Of all that were submitted, the part done within three times what their kind takes alone; jobs a second.
   package var goodput: Double
   package var goodputPerS: Double

@@ -48,7 +48,9 @@ package actor LoadRun {
   private static let soloRuns = 3
 
   private let settings: Settings
-  private let client: WeirClient
+  private let clients: [WeirClient]
+  /// For what is not about a job of the run.
+  private var client: WeirClient { clients[0] }
   private let progress: @Sendable (LoadProgress) -> Void
   private let clock = ContinuousClock()
   private var start = ContinuousClock.now
@@ -61,10 +63,12 @@ package actor LoadRun {
   private var occupancy: [StageOccupancy] = []
   private var brokerMemory: [(time: Double, mebibytes: Double)] = []
 
-  /// - Parameter progress: called once a second.
-  package init(_ settings: Settings, client: WeirClient, progress: @escaping @Sendable (LoadProgress) -> Void = { _ in }) {
+  /// - Parameters:
+  ///   - clients: who submit the jobs by turns; at least one. Past saturation thousands of jobs are open, more than one client may watch.
+  ///   - progress: called once a second.
+  package init(_ settings: Settings, clients: [WeirClient], progress: @escaping @Sendable (LoadProgress) -> Void = { _ in }) {
     self.settings = settings
-    self.client = client
+    self.clients = clients
     self.progress = progress
   }
 
@@ -161,12 +165,13 @@ package actor LoadRun {
     if isAlone { submission.deadlineMilliseconds = nil }
     var outcome = JobOutcome(
       number: number, kind: kind, samples: Int(submission.runs[0].count), intended: intended, submitted: seconds, ended: 0, end: .done)
+    let client = clients[abs(number) % clients.count]
     do {
       let acceptance = try await client.submit(submission)
       outcome.accepted = seconds
       outcome.job = acceptance.job
       outcome.samples = Int(acceptance.samples)
-      outcome.end = try await watch(acceptance.job, kind: settings.mix.kinds[kind])
+      outcome.end = try await watch(acceptance.job, kind: settings.mix.kinds[kind], with: client)
       outcome.ended = seconds
     } catch let error as ClientError {
       outcome.ended = seconds
@@ -178,7 +183,7 @@ package actor LoadRun {
     return outcome
   }
 
-  private func watch(_ job: JobID, kind: JobMix.Kind) async throws -> JobOutcome.End {
+  private func watch(_ job: JobID, kind: JobMix.Kind, with client: WeirClient) async throws -> JobOutcome.End {
     var isChosen = false
     for try await status in client.watch(job) {
       switch status.state {

@@ -1,5 +1,5 @@
 import Foundation
-import Glibc
+import LocalFleet
 
 package enum WireTransport: String, CaseIterable, Sendable, Codable {
   case tcp, inproc
@@ -118,45 +118,23 @@ package struct WireBenchmark: Sendable {
   private func relayed(_ resolution: UInt32, _ tensors: Int, in folder: String) async throws -> (rate: Double, cpu: Double) {
     let data = "\(folder)/weir-wire-\(UUID().uuidString)"
     defer { try? FileManager.default.removeItem(atPath: data) }
-    let broker = try BrokerProcess(executables: settings.executables, data: data)
-    defer { broker.end() }
-    return try await Relay.measure(
-      .init(resolution: resolution, tensors: tensors, warmUp: tensors / 10), clients: broker.clients, workers: broker.workers,
-      broker: broker.pid)
-  }
-}
-
-/// A broker of its own, which ends with this process at the latest.
-private final class BrokerProcess {
-  private let process = Process()
-  let clients: String
-  let workers: String
-  var pid: Int32 { process.processIdentifier }
-
-  init(executables: String, data: String) throws {
-    process.executableURL = URL(fileURLWithPath: "\(executables)/weir")
-    process.arguments = [
-      "run-child", "--parent", "\(getpid())", "--", "\(executables)/weir-broker", "--bind", "tcp://127.0.0.1:0", "--data", data,
-      "--log-level",
-      "error",
-    ]
-    process.standardInput = FileHandle.nullDevice
-    let output = Pipe()
-    process.standardOutput = output
-    try process.run()
-    var line: [UInt8] = []
-    while let byte = try output.fileHandleForReading.read(upToCount: 1)?.first, byte != UInt8(ascii: "\n") { line.append(byte) }
-    let fields = String(decoding: line, as: UTF8.self).split(separator: " ").map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
-    func field(_ name: String) -> String? { fields.first { $0.count == 2 && $0[0] == name }?[1] }
-    guard let clients = field("clients"), let workers = field("workers") else {
-      throw Broken("\(executables)/weir-broker did not say where it listens; it said: \(String(decoding: line, as: UTF8.self))")
+    let host = "127.0.0.1"
+    let ports = try FaultyNetwork.freePorts(2, at: [host])
+    let (clients, workers) = ("tcp://\(host):\(ports[0])", "tcp://\(host):\(ports[1])")
+    var plan = FleetPlan(
+      executables: settings.executables, bind: clients, data: data, engine: .synthetic(stepMilliseconds: 0), workers: [])
+    plan.brokerOptions = ["--bind-workers", workers, "--log-level", "error"]
+    let broker = try LocalFleet(plan, log: progress)
+    try await broker.start()
+    do {
+      let result = try await Relay.measure(
+        .init(resolution: resolution, tensors: tensors, warmUp: tensors / 10), clients: clients, workers: workers,
+        broker: await broker.pids["broker"] ?? 0)
+      await broker.stop()
+      return result
+    } catch {
+      await broker.stop()
+      throw error
     }
-    self.clients = clients
-    self.workers = workers
-  }
-
-  func end() {
-    kill(process.processIdentifier, SIGTERM)
-    process.waitUntilExit()
   }
 }
