@@ -57,6 +57,8 @@ package struct FleetPlan: Hashable, Sendable {
   package var threads: Int?
   /// More of the broker's arguments.
   package var brokerOptions: [String] = []
+  /// And of the workers'.
+  package var workerOptions: [String] = []
   /// What the processes' environment has more than this one's.
   package var environment: [String: String] = [:]
   /// What starts the workers' programs, as programs and the arguments that go before the worker's own; they take turns. Empty: nothing does.
@@ -120,6 +122,7 @@ package struct FleetPlan: Hashable, Sendable {
         if let keys { arguments += ["--key-file", keys.workers, "--broker-key", keys.broker] }
         if let threads { arguments += ["--threads", "\(threads)"] }
         if let slots { arguments += ["--slots", "\(slots)"] }
+        arguments += workerOptions
         return Command(name: name, executable: workerExecutable, arguments: arguments, environment: childEnvironment)
       }
     }

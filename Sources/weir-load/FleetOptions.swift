@@ -16,6 +16,9 @@ struct FleetOptions: ParsableArguments {
   @Option(help: "Tasks that one of these workers computes together.")
   var slots = 4
 
+  @Option(help: "Tasks that one of these workers is given ahead of those. (default: the worker's own)")
+  var prefetch: Int?
+
   @Option(help: "Machines within this one that they take turns on, 1 to 3: network namespaces. (default: none)")
   var machines = 0
 
@@ -39,6 +42,7 @@ struct FleetOptions: ParsableArguments {
       throw ValidationError("--machines \(machines): give 1 to \(OwnFleet.mostMachines).")
     }
     guard machines > 0 || (link == nil && cut.isEmpty) else { throw ValidationError("--link and --cut need --machines.") }
+    guard (0...256).contains(prefetch ?? 0) else { throw ValidationError("--prefetch \(prefetch ?? 0): give 0 to 256.") }
     guard maxOpenTasks >= 1 else { throw ValidationError("--max-open-tasks \(maxOpenTasks): give at least 1.") }
     guard (1...256).contains(slots) else { throw ValidationError("--slots \(slots): give 1 to 256.") }
     guard (0...3_600_000).contains(stepMs) else { throw ValidationError("--step-ms \(stepMs): give 0 to 3600000.") }
@@ -62,7 +66,8 @@ struct FleetOptions: ParsableArguments {
     let quality: LinkQuality
     do { quality = try link.map { text in try LinkQuality(text) } ?? LinkQuality() } catch { throw ValidationError("--link: \(error)") }
     return OwnFleet.Plan(
-      executables: try ProgramFolder.path(), workers: counts, stepMilliseconds: stepMs, slots: slots, machines: machines, link: quality,
+      executables: try ProgramFolder.path(), workers: counts, stepMilliseconds: stepMs, slots: slots, prefetch: prefetch,
+      machines: machines, link: quality,
       cuts: try cut.map(cut(_:)), maxOpenTasks: maxOpenTasks, data: data, seed: seed)
   }
 

@@ -13,6 +13,8 @@ package struct OwnFleet: Sendable {
     package var workers: [String: Int]
     package var stepMilliseconds: Double
     package var slots: Int
+    /// Tasks that a worker is given ahead; `nil`: the worker's own.
+    package var prefetch: Int?
     /// 0: all run on this one. Else workers take turns on so many machines, and the broker is on none of them.
     package var machines: Int
     package var link: LinkQuality
@@ -25,13 +27,15 @@ package struct OwnFleet: Sendable {
     package var seed: UInt64
 
     package init(
-      executables: String, workers: [String: Int], stepMilliseconds: Double, slots: Int, machines: Int, link: LinkQuality, cuts: [Cut],
+      executables: String, workers: [String: Int], stepMilliseconds: Double, slots: Int, prefetch: Int? = nil, machines: Int,
+      link: LinkQuality, cuts: [Cut],
       maxOpenTasks: Int = 200_000, data: String?, seed: UInt64
     ) {
       self.executables = executables
       self.workers = workers
       self.stepMilliseconds = stepMilliseconds
       self.slots = slots
+      self.prefetch = prefetch
       self.machines = machines
       self.link = link
       self.cuts = cuts
@@ -78,6 +82,7 @@ package struct OwnFleet: Sendable {
       workers: stages.map { FleetPlan.StageWorkers(stages: [$0], count: plan.workers[$0] ?? 1) }, slots: plan.slots, threads: 1,
       isInsecureAllowed: machines != nil)
     local.launchers = (0..<plan.machines).compactMap { machines?.launcher($0) }
+    if let prefetch = plan.prefetch { local.workerOptions = ["--prefetch", "\(prefetch)"] }
     local.brokerOptions = ["--log-level", "warning", "--max-open-tasks", "\(plan.maxOpenTasks)"]
     let fleet = try LocalFleet(local, log: log)
     let endpoint = try await fleet.start()
