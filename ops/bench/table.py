@@ -65,6 +65,9 @@ if report:
     well = next((entry["second"] - calm - busy for entry in after if entry["p99_ms"] <= 3 * solo and not entry["refused"]), None)
     rows.append(("… seconds until p99 is below three times alone again", "–" if well is None else str(well)))
 
+machine = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "an unknown processor")
+print(f"`ops/bench/all` on {len(os.sched_getaffinity(0))} cores of {machine}; medians of several runs have their range behind them.\n")
 print("| | |\n|---|---|")
 for name, value in rows:
     print(f"| {name} | {value} |")
+print()
