@@ -12,8 +12,8 @@ package struct Capacity: Hashable, Sendable {
   /// A queue explains what happened if it leaves no more than this part of the waiting unexplained.
   private static let unexplained = 0.5
   /// Halvings of the interval in which the rate is looked for.
-  private static let refinements = 40
-  private static let gridPoints = 100
+  private static let refinements = 20
+  private static let gridPoints = 40
 
   /// - Parameters:
   ///   - arrivals: in seconds, of jobs that were done, in any order.
