@@ -82,8 +82,8 @@ let targets: [Target] = [
   library(
     "Load",
     [
-      "Broker", "Worker", "Client", "LocalFleet", "Wire", "ZeroMQ", "Digests", "CLinuxShims", logging, deque, heap, histogram, subprocess,
-      system,
+      "Broker", "Worker", "Client", "LocalFleet", "Wire", "ZeroMQ", "Digests", "CLinuxShims", "CZeroMQ", sqlite, logging, deque, heap,
+      histogram, subprocess, system,
     ]),
   library("Programs", [argumentParser]),
   library("LocalFleet", ["CLinuxShims", subprocess, system]),

@@ -75,6 +75,27 @@ extension BrokerCore {
     return nil
   }
 
+  /// A history with the digests of those results in it that were kept: of several attempts that were done in a stage the last one's, for an
+  /// earlier one's is lost, or was dropped.
+  ///
+  /// - Parameter attempts: by sample, stage and number.
+  func withDigests(_ attempts: [Attempt], of id: JobID) -> [Attempt] {
+    guard let job = jobs[id] else { return attempts }
+    var attempts = attempts
+    var last: Attempt?
+    for index in attempts.indices.reversed() where attempts[index].state == .done {
+      let attempt = attempts[index]
+      defer { last = attempt }
+      guard last?.sample != attempt.sample || last?.stage != attempt.stage, job.samples.indices.contains(Int(attempt.sample)) else {
+        continue
+      }
+      let outcomes = job.samples[Int(attempt.sample)].outcomes
+      guard outcomes.indices.contains(Int(attempt.stage)) else { continue }
+      attempts[index].digest = outcomes[Int(attempt.stage)].digest.bytes
+    }
+    return attempts
+  }
+
   private mutating func fetch(
     _ id: JobID, _ index: UInt32, _ stageName: String, for peer: PeerID, request: UInt64
   ) throws(Refusal) -> ClientReply? {

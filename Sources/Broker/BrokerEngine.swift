@@ -468,7 +468,7 @@ final class BrokerEngine {
     do throws(JournalError) {
       let over = try journal.attempts(job, from: sample, limit: Self.maxAttemptsPerReply)
       let all = (over + running).sorted { ($0.sample, $0.stage, $0.number) < ($1.sample, $1.stage, $1.number) }
-      return .history(Array(all.prefix(Self.maxAttemptsPerReply)))
+      return .history(core.withDigests(Array(all.prefix(Self.maxAttemptsPerReply)), of: job))
     } catch {
       logger.error("the history of job \(job) cannot be read: \(error)")
       return .refused(Refusal(.notFound, "the history of job \(job) is lost: the broker's disk is damaged"))

@@ -4520,7 +4520,7 @@ const ProtobufCMessageDescriptor weir__v1__history_request__descriptor =
   (ProtobufCMessageInit) weir__v1__history_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__attempt__field_descriptors[12] =
+static const ProtobufCFieldDescriptor weir__v1__attempt__field_descriptors[13] =
 {
   {
     "sample",
@@ -4666,9 +4666,22 @@ static const ProtobufCFieldDescriptor weir__v1__attempt__field_descriptors[12] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "digest",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Attempt, digest),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__attempt__field_indices_by_name[] = {
   2,   /* field[2] = attempt */
+  12,   /* field[12] = digest */
   6,   /* field[6] = ended_unix_ms */
   8,   /* field[8] = first_step */
   9,   /* field[9] = last_step */
@@ -4684,7 +4697,7 @@ static const unsigned weir__v1__attempt__field_indices_by_name[] = {
 static const ProtobufCIntRange weir__v1__attempt__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 12 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor weir__v1__attempt__descriptor =
 {
@@ -4694,7 +4707,7 @@ const ProtobufCMessageDescriptor weir__v1__attempt__descriptor =
   "Weir__V1__Attempt",
   "weir.v1",
   sizeof(Weir__V1__Attempt),
-  12,
+  13,
   weir__v1__attempt__field_descriptors,
   weir__v1__attempt__field_indices_by_name,
   1,  weir__v1__attempt__number_ranges,

@@ -3,7 +3,9 @@ package import Tensors
 /// The reference: one sample at a time, one stage after the other, no broker and no batch. What a fleet delivers equals this byte for byte.
 package final class SerialSampler {
   package struct Sample: Sendable {
-    /// The last stage's output, (3, R, R) in about [-1, 1].
+    /// Of each stage, (3, R, R) in about [-1, 1].
+    package let outputs: [NamedArray]
+    /// The last stage's.
     package let image: NamedArray
     /// Compute time of each stage.
     package let stageSeconds: [Double]
@@ -32,19 +34,19 @@ package final class SerialSampler {
     label: Int, seed: UInt64, options: SamplingOptions, onStep: (Int, Int, Int) -> Void = { _, _, _ in }
   ) throws(CascadeError) -> Sample {
     let clock = ContinuousClock()
-    var output: NamedArray?
+    var outputs: [NamedArray] = []
     var seconds: [Double] = []
     for (index, engine) in engines.enumerated() {
       let start = clock.now
-      let run = try engine.begin(label: label, seed: seed, options: options, input: output?.values)
+      let run = try engine.begin(label: label, seed: seed, options: options, input: outputs.last?.values)
       while !run.isFinished {
         try engine.advance([run])
         onStep(index, run.step, run.steps)
       }
-      output = try run.result()
+      outputs.append(try run.result())
       seconds.append((clock.now - start) / .seconds(1))
     }
-    guard let output else { throw CascadeError(.manifest, "pipeline \(pipeline.manifest.name) has no stages") }
-    return Sample(image: output, stageSeconds: seconds)
+    guard let image = outputs.last else { throw CascadeError(.manifest, "pipeline \(pipeline.manifest.name) has no stages") }
+    return Sample(outputs: outputs, image: image, stageSeconds: seconds)
   }
 }

@@ -57,8 +57,12 @@ package struct FleetPlan: Hashable, Sendable {
   package var threads: Int?
   /// More of the broker's arguments.
   package var brokerOptions: [String] = []
+  /// And of the workers'.
+  package var workerOptions: [String] = []
   /// What the processes' environment has more than this one's.
   package var environment: [String: String] = [:]
+  /// What starts the workers' programs, as programs and the arguments that go before the worker's own; they take turns. Empty: nothing does.
+  package var launchers: [[String]] = []
   /// Where workers dial; `nil`: where the broker listens. A network that a test stands between them has another address.
   package var workersDial: String?
   /// What happens to a process that ended by itself.
@@ -107,7 +111,7 @@ package struct FleetPlan: Hashable, Sendable {
   var workerExecutable: String { "\(executables)/weir-worker" }
 
   func workerCommands(broker: String) -> [Command] {
-    workers.flatMap { workers in
+    let commands = workers.flatMap { workers in
       (0..<workers.count).map { index in
         let name = "\(workers.name)-\(index + 1)"
         var arguments = ["--stage", workers.stages.joined(separator: ","), "--broker", workersDial ?? broker, "--name", name]
@@ -118,9 +122,12 @@ package struct FleetPlan: Hashable, Sendable {
         if let keys { arguments += ["--key-file", keys.workers, "--broker-key", keys.broker] }
         if let threads { arguments += ["--threads", "\(threads)"] }
         if let slots { arguments += ["--slots", "\(slots)"] }
+        arguments += workerOptions
         return Command(name: name, executable: workerExecutable, arguments: arguments, environment: childEnvironment)
       }
     }
+    if launchers.isEmpty { return commands }
+    return commands.enumerated().map { $1.launched(by: launchers[$0 % launchers.count]) }
   }
 }
 
@@ -132,4 +139,13 @@ struct Command: Hashable, Sendable {
   var arguments: [String]
   /// Set beside what is inherited.
   var environment: [String: String]
+
+  /// - Parameter launcher: a program and its arguments, which end with the program that it starts.
+  func launched(by launcher: [String]) -> Command {
+    guard let program = launcher.first else { return self }
+    var command = self
+    command.executable = program
+    command.arguments = launcher.dropFirst() + [executable] + arguments
+    return command
+  }
 }

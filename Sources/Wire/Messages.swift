@@ -351,11 +351,13 @@ public struct Attempt: Hashable, Sendable {
   /// Per sample.
   public var stepMilliseconds: Double?
   public var reason: String?
+  /// Of its result, if that is the one that the broker kept.
+  public var digest: [UInt8]?
 
   public init(
     sample: UInt32, stage: UInt32, number: UInt32, worker: String, numerics: String, startedUnixMilliseconds: UInt64,
     endedUnixMilliseconds: UInt64? = nil, state: JobState = .running, firstStep: UInt32 = 0, lastStep: UInt32 = 0,
-    stepMilliseconds: Double? = nil, reason: String? = nil
+    stepMilliseconds: Double? = nil, reason: String? = nil, digest: [UInt8]? = nil
   ) {
     self.sample = sample
     self.stage = stage
@@ -369,6 +371,7 @@ public struct Attempt: Hashable, Sendable {
     self.lastStep = lastStep
     self.stepMilliseconds = stepMilliseconds
     self.reason = reason
+    self.digest = digest
   }
 }
 

@@ -221,6 +221,7 @@ extension PackArena {
       message.last_step = attempt.lastStep
       message.step_ms = attempt.stepMilliseconds ?? 0
       message.reason = text(attempt.reason ?? "", limit: WireLimits.nameBytes)
+      message.digest = bytes(attempt.digest ?? [])
     }
   }
 

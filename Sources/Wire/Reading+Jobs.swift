@@ -162,7 +162,8 @@ extension Attempt {
       numerics: try Reading.name(message.numerics, "a worker's numerics class"), startedUnixMilliseconds: message.started_unix_ms,
       endedUnixMilliseconds: message.ended_unix_ms == 0 ? nil : message.ended_unix_ms, state: try JobState(message.state),
       firstStep: message.first_step, lastStep: message.last_step, stepMilliseconds: stepMilliseconds == 0 ? nil : stepMilliseconds,
-      reason: reason.isEmpty ? nil : reason)
+      reason: reason.isEmpty ? nil : reason,
+      digest: message.digest.len == 0 ? nil : try Reading.digest(message.digest, "an attempt's digest"))
   }
 }
 

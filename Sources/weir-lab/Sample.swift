@@ -17,13 +17,16 @@ struct Sample: ParsableCommand {
   var pipeline: String
 
   @Option(help: ArgumentHelp("A label's name or number, a list a,b,c of them, or all.", valueName: "name"))
-  var label: String
+  var label: String?
 
   @Option(help: "Seed of the first image of each label.")
-  var seed: UInt64
+  var seed: UInt64?
 
   @Option(help: "Images of each label, with the seeds SEED, SEED + 1, …")
   var count: UInt32 = 1
+
+  @Option(help: ArgumentHelp("Lines of label,seed, in place of --label, --seed and --count.", valueName: "file"))
+  var samples: String?
 
   @Option(help: "Folder for the images; it is made if it is not there.")
   var out: String
@@ -54,6 +57,9 @@ struct Sample: ParsableCommand {
 
   func validate() throws {
     guard count >= 1 else { throw ValidationError("--count \(count): at least 1") }
+    guard samples == nil ? label != nil && seed != nil : label == nil && seed == nil && count == 1 else {
+      throw ValidationError("say which images: --label and --seed, or --samples without them")
+    }
     guard dtype == nil || precision != nil else { throw ValidationError("--dtype \(dtype ?? ""): give f32 or bf16") }
   }
 
@@ -61,7 +67,7 @@ struct Sample: ParsableCommand {
 
   func run() throws {
     let manifest = try Manifest.load(pipeline)
-    let (labels, options) = try request(manifest)
+    let (wanted, options) = try request(manifest)
     try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
     let pipeline = try Pipeline.load(pipeline)
     let sampler = try SerialSampler(pipeline, device: Device(device), dtype: precision)
@@ -69,28 +75,25 @@ struct Sample: ParsableCommand {
 
     var report = Report(
       pipeline: manifest.name, digest: hex(pipeline.digest), numerics: sampler.numerics, images: [])
-    let total = labels.count * Int(count)
-    for label in labels {
-      for offset in 0..<UInt64(count) {
-        let seed = seed &+ offset
-        let name = manifest.labels[label]
-        let start = ContinuousClock.now
-        let sample = try sampler.sample(label: label, seed: seed, options: options) { stage, step, steps in
-          if showsSteps {
-            note("\r\u{1B}[K\(name) seed \(seed): \(manifest.stages[stage].name) \(step)/\(steps)")
-          }
+    for (label, seed) in wanted {
+      let name = manifest.labels[label]
+      let start = ContinuousClock.now
+      let sample = try sampler.sample(label: label, seed: seed, options: options) { stage, step, steps in
+        if showsSteps {
+          note("\r\u{1B}[K\(name) seed \(seed): \(manifest.stages[stage].name) \(step)/\(steps)")
         }
-        let seconds = (ContinuousClock.now - start) / .seconds(1)
-        let file = "\(out)/\(name)-s\(seed).png"
-        try Data(png(sample.image, label: name, seed: seed, options: options, sampler)).write(
-          to: URL(fileURLWithPath: file), options: .atomic)
-        report.images.append(
-          Report.Image(
-            label: name, seed: seed, file: file, digest: sample.image.values.withUnsafeBytes { hex(sha256($0)) }, seconds: seconds,
-            stageSeconds: Dictionary(uniqueKeysWithValues: zip(manifest.stages.map(\.name), sample.stageSeconds))))
-        let time = String(format: "%.2f s", seconds)
-        note("\(showsSteps ? "\r\u{1B}[K" : "")\(report.images.count)/\(total) \(file) \(time)\n")
       }
+      let seconds = (ContinuousClock.now - start) / .seconds(1)
+      let file = "\(out)/\(name)-s\(seed).png"
+      try Data(png(sample.image, label: name, seed: seed, options: options, sampler)).write(
+        to: URL(fileURLWithPath: file), options: .atomic)
+      let digests = sample.outputs.map { $0.values.withUnsafeBytes { hex(sha256($0)) } }
+      report.images.append(
+        Report.Image(
+          label: name, seed: seed, file: file, digest: digests[digests.count - 1], stageDigests: digests, seconds: seconds,
+          stageSeconds: Dictionary(uniqueKeysWithValues: zip(manifest.stages.map(\.name), sample.stageSeconds))))
+      let time = String(format: "%.2f s", seconds)
+      note("\(showsSteps ? "\r\u{1B}[K" : "")\(report.images.count)/\(wanted.count) \(file) \(time)\n")
     }
     guard json else { return }
     let encoder = JSONEncoder()
@@ -100,14 +103,26 @@ struct Sample: ParsableCommand {
   }
 
   /// What the flags ask for; a wrong one is a usage error.
-  private func request(_ manifest: Manifest) throws -> (labels: [Int], options: SamplingOptions) {
+  private func request(_ manifest: Manifest) throws -> (images: [(label: Int, seed: UInt64)], options: SamplingOptions) {
+    let lines = try samples.map { try String(contentsOfFile: $0, encoding: .utf8).split(whereSeparator: \.isNewline) }
     do throws(CascadeError) {
-      var labels = Array(manifest.labels.indices)
-      if label != "all" {
-        labels = []
-        for name in label.split(separator: ",", omittingEmptySubsequences: false) { labels.append(try manifest.label(String(name))) }
+      var images: [(label: Int, seed: UInt64)] = []
+      for line in lines ?? [] {
+        let cells = line.split(separator: ",", omittingEmptySubsequences: false)
+        guard cells.count == 2, let seed = UInt64(cells[1]) else {
+          throw CascadeError(.options, "--samples: '\(line.prefix(80))' is not label,seed with a seed from 0 to \(UInt64.max)")
+        }
+        images.append((try manifest.label(String(cells[0])), seed))
       }
-      return (labels, try SamplingOptions(manifest, overrides: try overrides(manifest), truncated: truncated))
+      if let label, let seed {
+        var labels = Array(manifest.labels.indices)
+        if label != "all" {
+          labels = []
+          for name in label.split(separator: ",", omittingEmptySubsequences: false) { labels.append(try manifest.label(String(name))) }
+        }
+        for label in labels { for offset in 0..<UInt64(count) { images.append((label, seed &+ offset)) } }
+      }
+      return (images, try SamplingOptions(manifest, overrides: try overrides(manifest), truncated: truncated))
     } catch {
       throw ValidationError(error.message)
     }
@@ -144,6 +159,8 @@ struct Sample: ParsableCommand {
       let file: String
       /// SHA-256 of the last stage's f32 output, before it becomes 8-bit.
       let digest: String
+      /// The same of every stage's, in order.
+      let stageDigests: [String]
       let seconds: Double
       let stageSeconds: [String: Double]
     }

@@ -63,11 +63,10 @@ struct ChaosCommand: AsyncParsableCommand {
 
   func run() async throws {
     let seed = seed ?? .random(in: 0..<1 << 32)
-    let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let isVerbose = verbose
     let chaos = Chaos(
       .init(
-        executables: URL(fileURLWithPath: program).deletingLastPathComponent().path,
+        executables: try ProgramFolder.path(),
         engine: pipeline.map { .cascade(pipeline: $0) } ?? .synthetic, seed: seed, kills: kills, rounds: rounds
       ) { line in
         if isVerbose { FileHandle.standardError.write(Data((line + "\n").utf8)) }

@@ -54,9 +54,8 @@ struct FuzzCommand: AsyncParsableCommand {
   func run() async throws {
     if let record { return try await Recording.record().write(to: record) }
     let seed = seed ?? .random(in: 0..<1 << 32)
-    let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let isVerbose = verbose
-    var target = FuzzRun.Broker.own(executables: URL(fileURLWithPath: program).deletingLastPathComponent().path)
+    var target = FuzzRun.Broker.own(executables: try ProgramFolder.path())
     if let broker, let pid { target = .running(endpoint: broker, pid: pid) }
     let fuzz = FuzzRun(
       .init(broker: target, corpus: try Corpus(folder: corpus), frames: frames, seed: seed, connections: connections)

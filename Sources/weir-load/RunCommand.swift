@@ -16,7 +16,12 @@ struct RunCommand: AsyncParsableCommand {
 
       Before the first run a job of each kind is run alone three times: what is done within three times that is goodput.
 
-      Exit status: 0 all was as it should be, 1 an image was wrong or a job was lost, 2 wrong arguments, 4 broker unreachable.
+      --verify compares images, after the run, with what they have to be, byte for byte: those of the synthetic engine, or with --pipeline \
+      those that weir-lab, which lies beside this program, draws of the same samples one by one. A wrong one is named with the stage that \
+      went wrong, the worker and the attempt.
+
+      Exit status: 0 all was as it should be, 1 an image was wrong or could not be compared, or a job was lost, 2 wrong arguments, 4 broker \
+      unreachable.
       """)
 
   enum Pattern: String, ExpressibleByArgument, CaseIterable { case closed, constant, poisson, gamma, burst, ramp, trace }
@@ -29,6 +34,8 @@ struct RunCommand: AsyncParsableCommand {
 
   @Option(help: ArgumentHelp("The broker's public key, or its .key file; default: $WEIR_BROKER_KEY.", valueName: "key"))
   var brokerKey: String?
+
+  @OptionGroup(title: "A fleet of its own") var fleet: FleetOptions
 
   @Option(help: "How jobs arrive: closed, constant, poisson, gamma, burst, ramp or trace.")
   var pattern = Pattern.closed
@@ -72,8 +79,15 @@ struct RunCommand: AsyncParsableCommand {
   @Option(help: "Runs, with the seeds SEED, SEED + 1, …")
   var repeats = 1
 
-  @Flag(help: "Compare every image with the oracle's, byte for byte (of the synthetic engine).")
+  @Flag(help: "Compare images with the reference, byte for byte.")
   var verify = false
+
+  @Option(help: ArgumentHelp("Of a fleet with networks: the workers' pipeline, for --verify.", valueName: "folder"))
+  var pipeline: String?
+
+  @Option(
+    help: ArgumentHelp("The part of the images that --verify compares; a network's take as long again as they took.", valueName: "part"))
+  var share = "100%"
 
   @Option(help: ArgumentHelp("The broker's process, to measure what it uses.", valueName: "pid"))
   var brokerPid: Int32?
@@ -86,6 +100,9 @@ struct RunCommand: AsyncParsableCommand {
 
   @Flag(help: "No line a second on standard error.")
   var quiet = false
+
+  /// Connections that jobs are submitted by.
+  private static let clients = 32
 
   func validate() throws {
     guard duration > 0, duration <= 1e6 else { throw ValidationError("--duration \(duration): give seconds, above 0.") }
@@ -102,36 +119,52 @@ struct RunCommand: AsyncParsableCommand {
     guard pattern == .closed || pattern == .trace || rate != nil else {
       throw ValidationError("--rate is missing: jobs a second\(pattern == .ramp ? ", as FROM..TO" : "").")
     }
+    guard pipeline == nil || verify else { throw ValidationError("--pipeline is for --verify.") }
+    guard fleet.workers == nil || (broker == nil && keyFile == nil && brokerKey == nil && brokerPid == nil && pipeline == nil) else {
+      throw ValidationError(
+        "--workers starts a fleet with the synthetic engine: --broker, its keys, --broker-pid and --pipeline are of one that runs.")
+    }
     _ = try rates()
     _ = try stepCounts()
+    _ = try shareOfImages()
   }
 
   func run() async throws {
-    let settings: LoadRun.Settings
-    let client: WeirClient
+    let plan = try fleet.plan(seed: seed)
+    do {
+      guard let plan else { return try await measure(nil) }
+      if plan.machines > 0 { try OwnNetwork.enter() }
+      let isQuiet = quiet
+      try await OwnFleet.with(plan, log: { if !isQuiet { note($0) } }, { try await measure((fleet: $0, plan: plan)) })
+    } catch let error as ClientError {
+      note("weir-load: \(error)")
+      throw ExitCode(error.code == .unreachable ? 4 : 1)
+    }
+  }
+
+  private func measure(_ own: (fleet: OwnFleet, plan: OwnFleet.Plan)?) async throws {
+    var settings: LoadRun.Settings
+    let clients: [WeirClient]
     do {
       settings = try self.settings()
       let environment = ProcessInfo.processInfo.environment
-      client = try WeirClient(
-        broker: broker ?? environment["WEIR_BROKER"] ?? "tcp://127.0.0.1:7710",
-        keys: try ClientKeys.chosen(keyFile: keyFile, brokerKey: brokerKey, environment: environment))
+      let endpoint = own?.fleet.endpoint ?? broker ?? environment["WEIR_BROKER"] ?? "tcp://127.0.0.1:7710"
+      let keys = try ClientKeys.chosen(keyFile: keyFile, brokerKey: brokerKey, environment: environment)
+      clients = try (0..<Self.clients).map { _ in try WeirClient(broker: endpoint, keys: keys) }
     } catch {
       throw ValidationError("\(error)")
     }
+    if let own {
+      settings.brokerPID = own.fleet.brokerPID
+      settings.idealPerSecond = settings.mix.kinds.count == 1 ? own.plan.idealPerSecond(steps: settings.mix.kinds[0].steps) : nil
+      settings.meanwhile = { try await own.fleet.cutAsPlanned() }
+    }
     var reports: [LoadReport] = []
     for run in 0..<repeats {
-      var settings = settings
       settings.seed = seed &+ UInt64(run)
       let isQuiet = quiet
-      let load = LoadRun(settings, client: client) { progress in
-        if !isQuiet { FileHandle.standardError.write(Data((progress.line + "\n").utf8)) }
-      }
-      do {
-        reports.append(LoadReport(try await load.run(), of: settings, pattern: description))
-      } catch let error as ClientError {
-        FileHandle.standardError.write(Data("weir-load: \(error)\n".utf8))
-        throw ExitCode(error.code == .unreachable ? 4 : 1)
-      }
+      let load = LoadRun(settings, clients: clients) { progress in if !isQuiet { note(progress.line) } }
+      reports.append(LoadReport(try await load.run(), of: settings, pattern: description))
     }
     let result = LoadResult(repeats: reports)
     if let json {
@@ -140,11 +173,9 @@ struct RunCommand: AsyncParsableCommand {
     }
     if let html { try Data(ReportPage(result).html.utf8).write(to: URL(fileURLWithPath: html)) }
     if json != "-" { print(result.text) }
-    for image in result.repeats.flatMap(\.wrongImages).prefix(20) {
-      print(
-        "WRONG: sample \(image.sample) of job \(image.job), last computed in \(image.stage) by \(image.worker), attempt \(image.attempt)")
-    }
-    if result.wrong > 0 || result.repeats.contains(where: { $0.jobs.lost > 0 }) { throw ExitCode(1) }
+    for reason in Set(result.repeats.flatMap { $0.lostBecause ?? [] }).sorted().prefix(5) { print("LOST: \(reason)") }
+    for image in result.repeats.flatMap(\.wrongImages).prefix(20) { print("WRONG: \(image.text)") }
+    if result.wrong > 0 || result.missing > 0 || result.repeats.contains(where: { $0.jobs.lost > 0 }) { throw ExitCode(1) }
   }
 
   private func settings() throws -> LoadRun.Settings {
@@ -169,9 +200,20 @@ struct RunCommand: AsyncParsableCommand {
     case .ramp: arrivals = .ramp(from: low, to: high)
     case .trace: (mix, arrivals) = try ArrivalTrace(csv: String(contentsOfFile: trace ?? "", encoding: .utf8)).load
     }
+    var verifier: (any Verifier)?
+    if verify {
+      verifier = try pipeline.map { LabVerifier(executables: try ProgramFolder.path(), pipeline: $0) } ?? SyntheticVerifier()
+    }
     return LoadRun.Settings(
-      pattern: arrivals, mix: mix, duration: duration, warmUp: warmUp ?? duration / 10, seed: seed,
-      verifier: verify ? SyntheticVerifier() : nil, brokerPID: brokerPid)
+      pattern: arrivals, mix: mix, duration: duration, warmUp: warmUp ?? duration / 10, seed: seed, verifier: verifier,
+      verifiedShare: try shareOfImages(), brokerPID: brokerPid)
+  }
+
+  private func shareOfImages() throws -> Double {
+    guard share.hasSuffix("%"), let percent = Double(share.dropLast()), percent > 0, percent <= 100 else {
+      throw ValidationError("--share \(share): write it like 10%, above 0%, up to 100%.")
+    }
+    return percent / 100
   }
 
   private var description: String {
@@ -207,6 +249,8 @@ struct RunCommand: AsyncParsableCommand {
   }
 }
 
+private func note(_ line: String) { FileHandle.standardError.write(Data("\(line)\n".utf8)) }
+
 extension LoadProgress {
   fileprivate var line: String {
     func milliseconds(_ part: Double) -> String {
@@ -225,7 +269,7 @@ extension LoadResult {
     let report = median
     func short(_ value: Double) -> String { "\((value * 100).rounded() / 100)" }
     var lines = [
-      "\(short(report.throughputPerS)) images/s, \(short(report.tasksPerS)) tasks/s",
+      "\(short(report.throughputPerS)) images/s, \(short(report.tasksPerS)) tasks/s; \(short(report.steadyPerS ?? 0)) images/s while busy",
       "latency ms: p50 \(short(report.latencyMs.p50))  p90 \(short(report.latencyMs.p90))  p99 \(short(report.latencyMs.p99))  "
         + "p99.9 \(short(report.latencyMs.p999))  max \(short(report.latencyMs.max))",
       "jobs: \(report.jobs.submitted) submitted, \(report.jobs.done) done, \(report.jobs.refused) refused, \(report.jobs.expired) expired, "
@@ -243,8 +287,12 @@ extension LoadResult {
     }
     if let met = report.deadlineAttainment { lines.append("deadlines met: \(short(met * 100)) %") }
     if let fairness = report.fairness { lines.append("fairness (Jain, in work): \(short(fairness))") }
+    if let efficiency = report.efficiency, let ideal = report.idealPerS {
+      lines.append("pipeline efficiency: \(short(efficiency * 100)) % of the slowest stage's \(short(ideal)) images/s")
+    }
     if let knee = report.kneePerS { lines.append("knee: \(short(knee)) jobs/s") }
     if report.verified > 0 { lines.append("verified: \(report.verified) images, \(report.wrong) wrong") }
+    if let missing = report.missing { lines.append("not verified: \(missing) images or jobs that the broker has forgotten") }
     if repeats.count > 1 {
       let rates = repeats.map(\.throughputPerS)
       lines.append("over \(repeats.count) runs: \(short(rates.min() ?? 0)) to \(short(rates.max() ?? 0)) images/s")

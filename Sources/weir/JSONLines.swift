@@ -98,6 +98,8 @@ package enum JSONLines {
     var firstStep, lastStep: UInt32
     var stepMs: Double?
     var reason: String?
+    /// SHA-256 of its result, if that is the one that was kept.
+    var digest: String?
   }
 
   /// `weir release`, in samples.
@@ -176,7 +178,7 @@ extension JSONLines.Attempt {
       sample: attempt.sample, stage: Int(attempt.stage) < stages.count ? stages[Int(attempt.stage)].stage : "\(attempt.stage)",
       attempt: attempt.number, worker: attempt.worker, numerics: attempt.numerics, state: attempt.state.word,
       startedMs: attempt.startedUnixMilliseconds, endedMs: attempt.endedUnixMilliseconds, firstStep: attempt.firstStep,
-      lastStep: attempt.lastStep, stepMs: attempt.stepMilliseconds, reason: attempt.reason)
+      lastStep: attempt.lastStep, stepMs: attempt.stepMilliseconds, reason: attempt.reason, digest: attempt.digest.map { hex($0) })
   }
 }
 

@@ -11,7 +11,7 @@ struct Status: AsyncParsableCommand {
       digest, samples, done, truncated, submitted_ms, finished_ms, stages (stage, queued, running, done, failed, steps_done, \
       steps_total, held), options (stage, steps, sampler, eta, aug), details (index, label, label_name, seed, state, stage, attempts, error), \
       tenant, priority, deadline_ms, hold_after, reason (of its expiry) and history (sample, stage, attempt, worker, numerics, state, \
-      started_ms, ended_ms, first_step, last_step, step_ms, reason). --dead prints {"jobs": [...]} too, with the failed samples as \
+      started_ms, ended_ms, first_step, last_step, step_ms, reason, digest). --dead prints {"jobs": [...]} too, with the failed samples as \
       details.
       """)
 

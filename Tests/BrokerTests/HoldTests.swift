@@ -185,6 +185,10 @@ struct HoldTests {
     driver.drain(["w1", "w2"], pipeline: pipeline)
     guard case .history(let end) = driver.ask(.history(job, sample: 0)) else { throw NoAnswer() }
     #expect(end.map(\.state) == [.failed, .done, .done, .done] && end.map(\.stage) == [0, 0, 1, 2] && end.last?.lastStep == 4)
+    // Of a kept result its digest, and of nothing else.
+    let made = (0..<3).map { driver.store.outputs[TensorKey(job: job, sample: 0, stage: $0)]?.digest }
+    #expect(midway.allSatisfy { $0.digest == nil } && end[0].digest == nil && end.dropFirst().map(\.digest).last == made[2])
+    #expect(Set(end.compactMap(\.digest)).count == 3)
     #expect(driver.ask(.history(job, sample: 1)) == .history([]))
     #expect(driver.refusal(.history(JobID(rawValue: 9), sample: 0))?.code == .notFound)
   }

@@ -11,7 +11,7 @@ extension FleetTests {
     ) async throws -> (LoadReport, LoadRecord) {
       let settings = LoadRun.Settings(pattern: pattern, mix: mix, duration: seconds, warmUp: 0, seed: 3, verifier: verifier)
       let client = try WeirClient(broker: await fleet.endpoint)
-      let record = try await LoadRun(settings, client: client).run()
+      let record = try await LoadRun(settings, clients: [client]).run()
       await client.close()
       return (LoadReport(record, of: settings, pattern: "\(pattern)"), record)
     }
@@ -50,18 +50,41 @@ extension FleetTests {
       }
     }
 
-    /// An oracle that expects something else stands for a worker that computes something else.
-    @Test func aWrongImageIsNamed() async throws {
-      struct Contrarian: Verifier {
-        func expectedDigest(label: UInt32, seed: UInt64, options: [StageOptions]) throws -> [UInt8] {
-          try SyntheticVerifier().expectedDigest(label: label, seed: seed &+ 1, options: options)
-        }
-      }
+    /// One flipped bit in a few results of one worker among others, in the middle of the pipeline: each image that it spoilt is found, and the
+    /// blame is the stage's that went wrong, not the last one's.
+    @Test func aWorkerThatFlipsABitIsNamed() async throws {
       try await Fleet.with(.synthetic(stepMilliseconds: 1)) { fleet in
-        let (report, _) = try await run(fleet, .constant(rate: 4), JobMix(kinds: [quick.kinds[0]]), seconds: 1, verifier: Contrarian())
-        #expect(report.verified > 0 && report.wrong == report.verified)
-        #expect(
-          report.wrongImages.allSatisfy { $0.stage == "sr256" && $0.worker.hasPrefix("sr256") && $0.attempt == 1 }, "\(report.wrongImages)")
+        let liar = await fleet.startProgram(
+          "weir-load",
+          [
+            "lying-worker", "--stage", "sr64", "--broker", await fleet.endpoint, "--name", "liar", "--step-ms", "1", "--slots", "4",
+            "--lie",
+            "sometimes", "--one-in", "5",
+          ])
+        try await liar.ready()
+        var kind = JobMix.Kind()
+        kind.steps = ["base32": 10, "sr64": 10, "sr256": 10]
+        let (report, record) = try await run(fleet, .closed(concurrency: 8), JobMix(kinds: [kind]), seconds: 1)
+        #expect(report.wrong > 0 && report.wrong < report.verified && report.verified == record.outcomes.count)
+        #expect(report.wrongImages.allSatisfy { $0.stage == "sr64" && $0.worker == "liar" && $0.attempt == 1 }, "\(report.wrongImages)")
+        // Every fifth of the liar's results, those of the jobs that ran alone before included.
+        let lies = record.histories.flatMap(\.attempts).count { $0.worker == "liar" } / 5
+        #expect(abs(report.wrong - lies) <= 1, "\(report.wrong) wrong of \(lies)")
+      }
+    }
+
+    /// The serial reference draws the images of a fleet of networks once more, every stage of them.
+    @Test func imagesOfNetworksAreCompared() async throws {
+      let pipeline = try TinyPipeline()
+      defer { pipeline.remove() }
+      let verifier = LabVerifier(executables: Program.folder, pipeline: pipeline.folder)
+      var kind = JobMix.Kind()
+      kind.steps = ["base8": 2, "sr16": 2, "sr32": 1]
+      try await Fleet.with(.cascade(pipeline: pipeline.folder)) { fleet in
+        let (report, record) = try await run(fleet, .constant(rate: 4), JobMix(kinds: [kind]), seconds: 2, verifier: verifier)
+        #expect(report.verified == record.outcomes.count && report.verified > 0 && report.wrong == 0)
+        let histories = record.histories.flatMap(\.attempts)
+        #expect(!histories.isEmpty && histories.allSatisfy { $0.digest != nil })
       }
     }
   }

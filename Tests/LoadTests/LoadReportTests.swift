@@ -47,6 +47,17 @@ import Wire
     #expect(abs(result.throughputPerS - 180 / 9.1) < 0.01, "\(result.throughputPerS)")
   }
 
+  /// What ends while the fleet is filled or runs dry is not what it does when it is kept busy.
+  @Test func efficiencyIsOfTheTimeInWhichAllIsBusy() {
+    // Two images every 0.1 s, the first after 1 s, the last at 10.9 s.
+    let outcomes = (0..<100).map { outcome($0, at: Double($0) / 10, takes: 1) }
+    var settings = LoadRun.Settings(pattern: .poisson(rate: 1), mix: mix([""]), duration: 10, warmUp: 2, seed: 1)
+    settings.idealPerSecond = 25
+    let record = LoadRecord(outcomes: outcomes, histories: [], occupancy: [], solo: [1], start: 0, seconds: 11)
+    let result = LoadReport(record, of: settings, pattern: "test")
+    #expect(result.steadyPerS == 20 && result.efficiency == 0.8, "\(String(describing: result.steadyPerS))")
+  }
+
   @Test func endsAreCounted() {
     let ends: [JobOutcome.End] = [.done, .failed, .expired, .cancelled, .refused(retryAfter: 5), .refused(retryAfter: nil), .lost("x")]
     let jobs = report(ends.enumerated().map { outcome($0, at: 0, takes: 0.1, $1) }, mix([""])).jobs
@@ -71,6 +82,28 @@ import Wire
     // Three attempts of ten steps of 4 ms for one image.
     #expect(abs((result.stepSecondsPerImage ?? 0) - 0.12) < 1e-9)
     #expect(result.strips.count == 3 && result.strips.allSatisfy { $0.from >= 0 && $0.to < 0.3 && $0.from < $0.to })
+  }
+
+  /// The attempt to blame is the first one whose result is not the reference's, whatever came of it after.
+  @Test func blameGoesToTheFirstWrongStage() {
+    func digest(_ byte: UInt8) -> [UInt8] { Array(repeating: byte, count: 32) }
+    func attempt(_ stage: UInt32, _ number: UInt32, _ digest: [UInt8]?) -> Attempt {
+      Attempt(
+        sample: 7, stage: stage, number: number, worker: "w\(stage).\(number)", numerics: "n", startedUnixMilliseconds: 1,
+        state: digest == nil ? .failed : .done, digest: digest)
+    }
+    let reference = Reference(digests: [digest(1), digest(2), digest(3)])
+    func wrong(_ attempts: [Attempt]) -> WrongImage {
+      WrongImage(job: JobID(rawValue: 5), sample: 7, found: digest(9), reference, attempts, stages: ["a", "b", "c"])
+    }
+    let middle = wrong([attempt(2, 1, digest(9)), attempt(1, 2, digest(8)), attempt(1, 1, nil), attempt(0, 1, digest(1))])
+    #expect(middle.stage == "b" && middle.worker == "w1.2" && middle.attempt == 2)
+    #expect(middle.expected == String(repeating: "02", count: 32) && middle.found == String(repeating: "08", count: 32))
+    let last = wrong([attempt(0, 1, digest(1)), attempt(1, 1, digest(2)), attempt(2, 3, digest(9))])
+    #expect(last.stage == "c" && last.attempt == 3)
+    // Nothing that was computed was wrong, or nobody knows: nobody is blamed.
+    #expect(wrong([attempt(0, 1, digest(1)), attempt(1, 1, digest(2)), attempt(2, 1, digest(3))]).worker == "")
+    #expect(wrong([]).stage == "")
   }
 
   @Test func fairnessIsJains() {

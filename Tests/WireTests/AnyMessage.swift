@@ -165,7 +165,7 @@ enum AnyMessage: Hashable {
       sample: random.number(), stage: random.number(), number: random.number(), worker: name(&random), numerics: name(&random),
       startedUnixMilliseconds: random.number(), endedUnixMilliseconds: random.maybe { $0.number(from: 1) }, state: jobState(&random),
       firstStep: random.number(), lastStep: random.number(), stepMilliseconds: random.maybe { _ in 2.5 },
-      reason: random.maybe(someName))
+      reason: random.maybe(someName), digest: random.maybe { $0.bytes(32) })
   }
 
   private static func image(_ random: inout SplitMix64) -> FinishedImage {

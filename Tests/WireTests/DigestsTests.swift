@@ -13,6 +13,7 @@ import Testing
   ])
   func sha256OfText(text: String, digest: String) {
     #expect(hex(sha256(text.utf8)) == digest)
+    #expect(bytes(hex: digest) == sha256(text.utf8) && bytes(hex: "\(digest)0") == nil && bytes(hex: "0g") == nil)
     #expect(hex(Array(text.utf8).withUnsafeBytes { sha256($0) }) == digest)
     // In pieces.
     let hasher = SHA256Hasher()

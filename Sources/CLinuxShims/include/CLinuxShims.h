@@ -36,6 +36,24 @@ int CLinuxShims_remount(const char *path, int read_only);
 
 int CLinuxShims_unmount(const char *path);
 
+// MARK: Networks
+
+/// Puts the calling thread into a new network namespace, which has nothing but a loopback device, and returns a descriptor of it; the namespace
+/// ends with the descriptor and whoever is in it. -1 and errno on failure: EPERM for those who may not.
+int CLinuxShims_enter_new_network(void);
+
+/// Switches on the loopback device of the network namespace that the calling thread is in. -1 and errno on failure.
+int CLinuxShims_raise_loopback(void);
+
+/// Makes a point-to-point device there, whose packets are read from and written to the descriptor that is returned, one at a time and without
+/// waiting. It ends with the descriptor. -1 and errno on failure.
+int CLinuxShims_make_tunnel(const char *own_address, const char *peer_address, int mtu);
+
+struct pollfd;
+
+/// As poll(2), but the time, which may not be negative, is in nanoseconds.
+int CLinuxShims_poll(struct pollfd *descriptors, unsigned long count, long nanoseconds);
+
 // MARK: Tracing
 
 /// Why a traced thread stands still, or what became of it.

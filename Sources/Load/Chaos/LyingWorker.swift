@@ -11,6 +11,8 @@ package final class LyingEngine: Engine {
     case always
     /// Those of samples that were not alone in the batch have.
     case inCompany = "in-company"
+    /// One of so many has.
+    case sometimes
     case never
   }
 
@@ -39,15 +41,22 @@ package final class LyingEngine: Engine {
 
   private let honest: SyntheticEngine
   private let lie: Lie
+  private let oneIn: Int
+  private var begun = 0
 
-  package init(stage: String, stepMilliseconds: Double, lie: Lie) throws(EngineError) {
+  /// - Parameter oneIn: of so many results one is false, if it lies sometimes.
+  package init(stage: String, stepMilliseconds: Double, lie: Lie, oneIn: Int = 1_000) throws(EngineError) {
     honest = try SyntheticEngine(stage: stage, stepMilliseconds: stepMilliseconds)
     self.lie = lie
+    self.oneIn = oneIn
   }
 
   package var info: EngineInfo { honest.info }
 
-  package func begin(_ assignment: Assignment) throws -> any TaskRun { Run(try honest.begin(assignment), isFalse: lie == .always) }
+  package func begin(_ assignment: Assignment) throws -> any TaskRun {
+    begun += 1
+    return Run(try honest.begin(assignment), isFalse: lie == .always || lie == .sometimes && begun.isMultiple(of: oneIn))
+  }
 
   package func advance(_ runs: [any TaskRun]) throws {
     let runs = runs.compactMap { $0 as? Run }
@@ -59,12 +68,12 @@ package final class LyingEngine: Engine {
 /// A worker of the synthetic engine, without LibTorch, that may lie. It goes by the flags of `weir-worker`.
 package enum LyingWorker {
   package static func run(
-    _ lie: LyingEngine.Lie, stage: String, broker: BrokerEndpoint, name: String, stepMilliseconds: Double, slots: Int
+    _ lie: LyingEngine.Lie, oneIn: Int, stage: String, broker: BrokerEndpoint, name: String, stepMilliseconds: Double, slots: Int
   ) async throws {
     let service = try await WorkerService.make(
       settings: .init(broker: broker, name: name, host: "localhost", pid: UInt32(clamping: getpid()), slots: slots),
       logger: Logger(label: "weir-load") { _ in SwiftLogNoOpLogHandler() },
-      makeEngine: { try LyingEngine(stage: stage, stepMilliseconds: stepMilliseconds, lie: lie) },
+      makeEngine: { try LyingEngine(stage: stage, stepMilliseconds: stepMilliseconds, lie: lie, oneIn: oneIn) },
       onReady: { info in
         print("ready stage=\(info.stageName) pipeline=\(info.pipelineName) numerics=\(info.numerics)")
         fflush(nil)

@@ -28,6 +28,8 @@ package struct JobOutcome: Hashable, Sendable {
   package var job: JobID?
   package var verified = 0
   package var wrong: [WrongImage] = []
+  /// Images that were to be compared with the oracle's, and that the broker does not have any more.
+  package var missing = 0
 
   /// In seconds, from when it should have been submitted.
   package var latency: Double { ended - intended }
@@ -37,8 +39,11 @@ package struct JobOutcome: Hashable, Sendable {
 package struct WrongImage: Hashable, Sendable, Codable {
   package var job: String
   package var sample: UInt32
-  /// The last attempt at it. The input that it was given may have been wrong already: the earlier stages' outputs are gone.
+  /// The first whose result is not the oracle's; empty: none is known.
   package var stage: String
+  /// Who computed that, in which attempt at the stage.
   package var worker: String
   package var attempt: UInt32
+  /// SHA-256 of what the stage's output should have been, and of what it was, in hexadecimal.
+  package var expected, found: String
 }

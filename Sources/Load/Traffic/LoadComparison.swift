@@ -35,6 +35,7 @@ package struct LoadComparison: Sendable {
       lines.append(Line(name: name, before: a[(a.count - 1) / 2], after: b[(b.count - 1) / 2], verdict: verdict))
     }
     add("images/s", isHigherBetter: true, \.throughputPerS)
+    add("steady images/s", isHigherBetter: true, \.steadyPerS)
     add("goodput", isHigherBetter: true, \.goodput)
     add("latency p50 ms", \.latencyMs.p50)
     add("latency p90 ms", \.latencyMs.p90)

@@ -18,10 +18,17 @@ extension LoadReport {
     // What was finished after the last submission counts with the time that took, so that a backlog does not look like throughput.
     let span = max(1e-9, (done.map(\.ended).max() ?? settings.duration) - settings.warmUp)
     throughputPerS = Double(images) / span
+    let steady = record.outcomes.filter { $0.end == .done && $0.ended >= settings.warmUp && $0.ended < settings.duration }
+    let steadyRate = Double(steady.reduce(0) { $0 + $1.samples }) / (settings.duration - settings.warmUp)
+    steadyPerS = steadyRate
+    idealPerS = settings.idealPerSecond
+    efficiency = settings.idealPerSecond.map { steadyRate / $0 }
     tasksPerS = throughputPerS * Double(stageCount)
     latencyMs = Percentiles(seconds: done.map(\.latency))
     acceptMs = Percentiles(seconds: measured.compactMap { outcome in outcome.accepted.map { $0 - outcome.submitted } })
     jobs = Counts(measured)
+    let reasons = Set(measured.compactMap { outcome in if case .lost(let why) = outcome.end { why } else { nil } })
+    lostBecause = reasons.isEmpty ? nil : reasons.sorted()
     let good = done.filter { $0.latency <= Self.goodFactor * record.solo[$0.kind] }.count
     goodput = measured.isEmpty ? 0 : Double(good) / Double(measured.count)
     goodputPerS = Double(good) / span
@@ -52,8 +59,10 @@ extension LoadReport {
     verified = record.outcomes.reduce(0) { $0 + $1.verified }
     wrongImages = record.outcomes.flatMap(\.wrong)
     wrong = wrongImages.count
+    let gone = record.outcomes.reduce(0) { $0 + $1.missing }
+    missing = gone == 0 ? nil : gone
     timeline = Second.all(record)
-    if case .ramp(let from, let to) = settings.pattern { kneePerS = Self.knee(record, from, to, settings.duration) }
+    if case .ramp(let from, let to) = settings.pattern { kneePerS = Self.knee(record, highest: max(from, to)) }
     let end = record.histories.flatMap(\.attempts).compactMap(\.endedUnixMilliseconds).max().map { Double($0) } ?? 0
     strips = record.histories.flatMap { history in
       history.attempts.compactMap { attempt -> Strip? in
@@ -73,18 +82,11 @@ extension LoadReport {
     return squares == 0 ? nil : sum * sum / (Double(shares.count) * squares)
   }
 
-  /// The rate offered when jobs began to take long for good: of no later twentieth of the ramp were half of the jobs served well.
-  private static func knee(_ record: LoadRecord, _ from: Double, _ to: Double, _ duration: Double) -> Double? {
-    let parts = 20
-    var isServed = [Bool](repeating: true, count: parts)
-    for part in 0..<parts {
-      let jobs = record.outcomes.filter { Int($0.intended / duration * Double(parts)) == part }
-      guard !jobs.isEmpty else { continue }
-      let good = jobs.count { $0.end == .done && $0.latency <= goodFactor * record.solo[$0.kind] }
-      isServed[part] = 2 * good >= jobs.count
-    }
-    guard let last = isServed.lastIndex(of: true), last < parts - 1 else { return isServed[parts - 1] ? nil : from }
-    return Arrivals.rate(from, to, at: Double(last + 1) / Double(parts) * duration, of: duration)
+  /// In jobs a second; `nil`: the fleet kept up to the ramp's higher end.
+  private static func knee(_ record: LoadRecord, highest: Double) -> Double? {
+    let done = record.outcomes.filter { $0.end == .done }
+    let alone = done.reduce(0) { $0 + record.solo[$1.kind] } / Double(max(1, done.count))
+    return Capacity(arrivals: done.map(\.intended), completions: done.map(\.ended), alone: alone, highest: highest)?.perSecond
   }
 }
 
@@ -177,6 +179,7 @@ extension LoadReport.Second {
     let ended = Dictionary(grouping: record.outcomes) { Int($0.ended) }
     let offered = Dictionary(grouping: record.outcomes) { Int($0.intended) }
     let moments = Dictionary(grouping: record.occupancy) { Int($0.time) }
+    let memory = Dictionary(record.brokerMemory.map { (Int($0.time), $0.mebibytes) }) { first, _ in first }
     return (0...Int(last)).map { second in
       let jobs = ended[second] ?? []
       let times = Percentiles(seconds: jobs.filter { $0.end == .done }.map(\.latency))
@@ -184,7 +187,7 @@ extension LoadReport.Second {
         second: second, offered: offered[second]?.count ?? 0,
         images: jobs.reduce(0) { $0 + ($1.end == .done ? $1.samples : 0) },
         refused: jobs.count { if case .refused = $0.end { true } else { false } }, p50Ms: times.count == 0 ? nil : times.p50,
-        p99Ms: times.count == 0 ? nil : times.p99,
+        p99Ms: times.count == 0 ? nil : times.p99, brokerMib: memory[second],
         running: Dictionary(grouping: moments[second] ?? [], by: \.stage).mapValues { those in
           Double(those.reduce(0) { $0 + $1.running }) / Double(those.count)
         })

@@ -7,6 +7,12 @@ package struct LoadReport: Sendable, Codable {
   package var warmUp: Double
   /// Finished images a second, of those that were submitted after the warm-up, until the last of them was done or the run's duration was over.
   package var throughputPerS: Double
+  /// Images that were finished between the warm-up and the end of the submissions, a second: what the fleet does while it is kept busy.
+  package var steadyPerS: Double?
+  /// What it could do at best: the rate of its slowest stage, whose workers never wait; `nil`: nobody knows.
+  package var idealPerS: Double?
+  /// The one by the other: a pipeline that is kept busy loses the rest.
+  package var efficiency: Double?
   /// Tasks (stages of samples) of those images.
   package var tasksPerS: Double
   /// From the intended submission to the end, of jobs that were done.
@@ -14,6 +20,8 @@ package struct LoadReport: Sendable, Codable {
   /// From the submission to the broker's acknowledgement.
   package var acceptMs: Percentiles
   package var jobs: Counts
+  /// Why jobs were lost, as their clients say, each reason once; `nil`: none was.
+  package var lostBecause: [String]?
   /// Of all that were submitted, the part done within three times what their kind takes alone; jobs a second.
   package var goodput: Double
   package var goodputPerS: Double
@@ -31,7 +39,9 @@ package struct LoadReport: Sendable, Codable {
   package var verified: Int
   package var wrong: Int
   package var wrongImages: [WrongImage]
-  /// In a ramp: jobs a second, the highest offered that was served without falling behind; `nil`: it never fell behind, or it was no ramp.
+  /// Those that were to be compared and that the broker did not have any more; `nil`: none.
+  package var missing: Int?
+  /// In a ramp: the rate from which on the fleet fell behind, in jobs a second; `nil`: it never did, or it was no ramp.
   package var kneePerS: Double?
   package var timeline: [Second]
   /// Who did what in the last seconds of the run.
@@ -81,6 +91,8 @@ package struct LoadReport: Sendable, Codable {
     package var offered, images, refused: Int
     /// Of jobs that ended in it; `nil`: none did.
     package var p50Ms, p99Ms: Double?
+    /// Of the broker, at some time in it; `nil`: not measured.
+    package var brokerMib: Double?
     /// Running tasks of each stage, in the mean.
     package var running: [String: Double]
   }

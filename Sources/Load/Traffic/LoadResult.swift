@@ -13,6 +13,7 @@ package struct LoadResult: Sendable {
   }
 
   package var wrong: Int { repeats.reduce(0) { $0 + $1.wrong } }
+  package var missing: Int { repeats.reduce(0) { $0 + ($1.missing ?? 0) } }
 }
 
 extension LoadResult: Codable {

@@ -17,12 +17,18 @@ package actor LoadRun {
     package var seed: UInt64
     /// `nil`: images are neither fetched nor compared.
     package var verifier: (any Verifier)?
+    /// The part of the images that is, from 0 to 1.
+    package var verifiedShare: Double
     /// The broker's process, if it is on this machine.
     package var brokerPID: Int32?
+    /// Images a second that the fleet could make at best; `nil`: nobody knows.
+    package var idealPerSecond: Double?
+    /// What else happens, from the first arrival on; it is cancelled once the last job has ended.
+    package var meanwhile: @Sendable () async throws -> Void = {}
 
     package init(
       pattern: ArrivalPattern, mix: JobMix, duration: Double, warmUp: Double, seed: UInt64,
-      verifier: (any Verifier)? = nil, brokerPID: Int32? = nil
+      verifier: (any Verifier)? = nil, verifiedShare: Double = 1, brokerPID: Int32? = nil
     ) {
       self.pattern = pattern
       self.mix = mix
@@ -30,6 +36,7 @@ package actor LoadRun {
       self.warmUp = warmUp
       self.seed = seed
       self.verifier = verifier
+      self.verifiedShare = verifiedShare
       self.brokerPID = brokerPID
     }
   }
@@ -41,7 +48,9 @@ package actor LoadRun {
   private static let soloRuns = 3
 
   private let settings: Settings
-  private let client: WeirClient
+  private let clients: [WeirClient]
+  /// For what is not about a job of the run.
+  private var client: WeirClient { clients[0] }
   private let progress: @Sendable (LoadProgress) -> Void
   private let clock = ContinuousClock()
   private var start = ContinuousClock.now
@@ -52,11 +61,14 @@ package actor LoadRun {
   private var open = 0
   private var submitted = 0
   private var occupancy: [StageOccupancy] = []
+  private var brokerMemory: [(time: Double, mebibytes: Double)] = []
 
-  /// - Parameter progress: called once a second.
-  package init(_ settings: Settings, client: WeirClient, progress: @escaping @Sendable (LoadProgress) -> Void = { _ in }) {
+  /// - Parameters:
+  ///   - clients: who submit the jobs by turns; at least one. Past saturation thousands of jobs are open, more than one client may watch.
+  ///   - progress: called once a second.
+  package init(_ settings: Settings, clients: [WeirClient], progress: @escaping @Sendable (LoadProgress) -> Void = { _ in }) {
     self.settings = settings
-    self.client = client
+    self.clients = clients
     self.progress = progress
   }
 
@@ -67,15 +79,19 @@ package actor LoadRun {
     startUnixMilliseconds = Date().timeIntervalSince1970 * 1_000
     let before = settings.brokerPID.flatMap { ProcessUsage(of: $0) }
     let watching = Task { try await watchFleet() }
+    let others = Task { try await settings.meanwhile() }
     await submitAll()
     watching.cancel()
+    others.cancel()
     let after = settings.brokerPID.flatMap { ProcessUsage(of: $0) }
     var usage: ProcessUsage?
     if let before, let after { usage = after.since(before) }
+    let seconds = seconds
     let histories = try await histories()
+    try await verify()
     return LoadRecord(
       outcomes: outcomes.sorted { $0.number < $1.number }, histories: histories, occupancy: occupancy, solo: solo,
-      start: startUnixMilliseconds, seconds: seconds, broker: usage)
+      start: startUnixMilliseconds, seconds: seconds, broker: usage, brokerMemory: brokerMemory)
   }
 
   /// Since the start.
@@ -149,14 +165,14 @@ package actor LoadRun {
     if isAlone { submission.deadlineMilliseconds = nil }
     var outcome = JobOutcome(
       number: number, kind: kind, samples: Int(submission.runs[0].count), intended: intended, submitted: seconds, ended: 0, end: .done)
+    let client = clients[abs(number) % clients.count]
     do {
       let acceptance = try await client.submit(submission)
       outcome.accepted = seconds
       outcome.job = acceptance.job
       outcome.samples = Int(acceptance.samples)
-      outcome.end = try await watch(acceptance.job, kind: settings.mix.kinds[kind])
+      outcome.end = try await watch(acceptance.job, kind: settings.mix.kinds[kind], with: client)
       outcome.ended = seconds
-      if outcome.end == .done, let verifier = settings.verifier { try await verify(&outcome, verifier) }
     } catch let error as ClientError {
       outcome.ended = seconds
       outcome.end = error.refusal.map { .refused(retryAfter: $0.retryAfterMilliseconds) } ?? .lost("\(error)")
@@ -167,7 +183,7 @@ package actor LoadRun {
     return outcome
   }
 
-  private func watch(_ job: JobID, kind: JobMix.Kind) async throws -> JobOutcome.End {
+  private func watch(_ job: JobID, kind: JobMix.Kind, with client: WeirClient) async throws -> JobOutcome.End {
     var isChosen = false
     for try await status in client.watch(job) {
       switch status.state {
@@ -187,23 +203,16 @@ package actor LoadRun {
 
   // MARK: Looking
 
-  private func verify(_ outcome: inout JobOutcome, _ verifier: any Verifier) async throws {
-    guard let job = outcome.job else { return }
-    let status = try await client.status(of: job)
-    for sample in status.details where sample.state == .done {
-      let image = try await client.fetch(job, sample: sample.index)
-      let expected = try await verifier.expectedDigest(label: sample.label, seed: sample.seed, options: status.options)
-      outcome.verified += 1
-      if image.digest != expected { outcome.wrong.append(try await blame(job, sample.index, status.stages.map(\.stage))) }
+  private func verify() async throws {
+    guard let verifier = settings.verifier else { return }
+    let verification = Verification(.init(verifier: verifier, share: settings.verifiedShare), client: client)
+    let results = try await verification.run(outcomes.filter { $0.end == .done }.compactMap(\.job))
+    for index in outcomes.indices {
+      guard let result = outcomes[index].job.flatMap({ results[$0] }) else { continue }
+      outcomes[index].verified = result.verified
+      outcomes[index].wrong = result.wrong
+      outcomes[index].missing = result.missing
     }
-  }
-
-  private func blame(_ job: JobID, _ sample: UInt32, _ stages: [String]) async throws -> WrongImage {
-    let made = try await client.history(of: job, from: sample).filter { $0.sample == sample && $0.state == .done }
-    let last = made.max { ($0.stage, $0.number) < ($1.stage, $1.number) }
-    return WrongImage(
-      job: "\(job)", sample: sample, stage: last.map { stages[Int($0.stage)] } ?? "", worker: last?.worker ?? "",
-      attempt: last?.number ?? 0)
   }
 
   private func watchFleet() async throws {
@@ -220,6 +229,7 @@ package actor LoadRun {
       }
       count += 1
       guard count % 4 == 0 else { continue }
+      if let usage = settings.brokerPID.flatMap({ ProcessUsage(of: $0) }) { brokerMemory.append((now, usage.residentMiB)) }
       let recent = outcomes.filter { $0.ended > now - 1 && $0.accepted != nil }
       progress(
         LoadProgress(
@@ -278,6 +288,8 @@ package struct LoadRecord: Sendable {
   package var seconds: Double
   /// What the broker used meanwhile.
   package var broker: ProcessUsage?
+  /// Its memory, from time to time, in seconds from the start.
+  package var brokerMemory: [(time: Double, mebibytes: Double)] = []
 }
 
 package struct JobHistory: Sendable {

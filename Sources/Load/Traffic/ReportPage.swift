@@ -43,6 +43,7 @@ package struct ReportPage: Sendable {
     }
     var rows = [
       ["images/s", number(report.throughputPerS), spread(\.throughputPerS)],
+      ["images/s while busy", number(report.steadyPerS ?? .nan), spread { $0.steadyPerS ?? .nan }],
       ["latency p50", "\(number(report.latencyMs.p50)) ms", spread(\.latencyMs.p50)],
       ["latency p99", "\(number(report.latencyMs.p99)) ms", spread(\.latencyMs.p99)],
       ["done within 3 × alone", "\(number(report.goodput * 100)) %", spread { $0.goodput * 100 }],
@@ -52,6 +53,9 @@ package struct ReportPage: Sendable {
       ],
       ["images compared with the oracle", "\(report.verified)", "\(report.wrong) wrong"],
     ]
+    if let efficiency = report.efficiency, let ideal = report.idealPerS {
+      rows.append(["pipeline efficiency", "\(number(efficiency * 100)) %", "of \(number(ideal)) images/s, the slowest stage's"])
+    }
     if let met = report.deadlineAttainment { rows.append(["deadlines met", "\(number(met * 100)) %", ""]) }
     if let fairness = report.fairness { rows.append(["fairness (Jain, in work)", number(fairness), ""]) }
     if let seconds = report.stepSecondsPerImage { rows.append(["step-seconds an image", number(seconds), ""]) }
@@ -61,7 +65,7 @@ package struct ReportPage: Sendable {
       ])
     }
     for image in report.wrongImages.prefix(20) {
-      rows.append(["wrong", "sample \(image.sample) of job \(image.job)", "\(image.stage) by \(image.worker), attempt \(image.attempt)"])
+      rows.append(["wrong", image.text, ""])
     }
     return table(["", "", result.repeats.count == 1 ? "" : "all runs"], rows)
   }
@@ -103,7 +107,7 @@ package struct ReportPage: Sendable {
   private func knee(_ report: LoadReport) -> String {
     guard report.pattern.hasPrefix("ramp") else { return "" }
     let points = report.timeline.filter { $0.p50Ms != nil && $0.offered > 0 }
-    let text = report.kneePerS.map { "It was served without falling behind up to \(number($0)) jobs/s." } ?? "It never fell behind."
+    let text = report.kneePerS.map { "It falls behind from \(number($0)) jobs/s on." } ?? "It never fell behind."
     return """
       <h2>Latency over load</h2><p>\(text)</p>
       \(Plot(

@@ -49,7 +49,7 @@ final class CoreDriver {
       case .history(let peer, let request, let job, let sample, let running):
         let over = store.attempts.filter { $0.key.task.job == job && $0.key.task.sample >= sample }.map(\.value)
         let all = (over + running).sorted { ($0.sample, $0.stage, $0.number) < ($1.sample, $1.stage, $1.number) }
-        replies.append((peer, request, .history(all)))
+        replies.append((peer, request, .history(core.withDigests(all, of: job))))
       case .command(let peer, let command): commands.append((peer, command))
       case .assign(let peer, let order): deliver(order, peer)
       case .persist, .wake, .log: break

@@ -823,10 +823,14 @@ struct  Weir__V1__Attempt
    * of a failure
    */
   char *reason;
+  /*
+   * of the result, if it is the one that the broker kept: SHA-256 of the tensor's data; else empty
+   */
+  ProtobufCBinaryData digest;
 };
 #define WEIR__V1__ATTEMPT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__attempt__descriptor) \
-    , 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, WEIR__V1__JOB_STATE__JOB_UNSPECIFIED, 0, 0, 0, (char *)protobuf_c_empty_string }
+    , 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, WEIR__V1__JOB_STATE__JOB_UNSPECIFIED, 0, 0, 0, (char *)protobuf_c_empty_string, {0,NULL} }
 
 
 /*
