@@ -53,13 +53,16 @@ struct PrefetchTests {
     driver.finish(first, at: "a", pipeline: pipeline)
     _ = driver.takeCommands("a")
     // It has a slot now.
-    for _ in 0..<9 {
-      driver.pass(1_000)
-      driver.handle(.worker("a", .beat(running: [TaskProgress(second.task, step: 0)])))
+    func wait(_ seconds: Int) {
+      for _ in 0..<seconds {
+        driver.pass(1_000, beating: "b")
+        driver.handle(.worker("a", .beat(running: [TaskProgress(second.task, step: 0)])))
+      }
     }
     driver.hello("b", makeHello("b", pipeline: pipeline))
+    wait(9)
     #expect(driver.takeAssignments("b").isEmpty)
-    driver.pass(4_000, beating: "a", "b")
+    wait(4)
     #expect(driver.takeAssignments("b").map(\.task.task) == [second.task.task])
   }
 
