@@ -137,6 +137,11 @@ def main():
     else:
         print(f"no bf16 rows: {model or 'this processor'} has neither amx_bf16 nor avx512_bf16; bf16 would only be emulated", file=sys.stderr)
 
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"others compute here (load {load:.1f}): PyTorch's threads wait for each other at every operation, so that what is shown "
+              "flatters Weir; repeat it on a machine at rest, or with --threads 1", file=sys.stderr)
+
     manifest = json.loads((options.pipeline / "cascade.json").read_text())
     sides = [0] + [stage["resolution"] for stage in manifest["stages"]]
     names = [stage["name"] for stage in manifest["stages"]]
@@ -179,7 +184,7 @@ def main():
                   f"{row['times_as_fast'][kind]:8.2f}")
     if options.json:
         report = {"processor": model, "bf16_instructions": fast, "torch": torch.__version__, "threads": options.threads,
-                  "rounds": options.rounds, "repeats": options.repeats, "rows": rows}
+                  "load_before": load, "rounds": options.rounds, "repeats": options.repeats, "rows": rows}
         options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
