@@ -234,8 +234,8 @@ final class ChaosFleet: Sendable {
   }
 
   /// Starts a worker of the synthetic engine that may lie, beside the fleet's own.
-  func startLiar(_ lie: LyingEngine.Lie, stage: String, name: String, stepMilliseconds: Double) throws -> Companion {
-    try Companion(
+  func startLiar(_ lie: LyingEngine.Lie, stage: String, name: String, stepMilliseconds: Double) async throws -> Companion {
+    try await Companion(
       settings, "weir-load",
       [
         "lying-worker", "--stage", stage, "--broker", endpoint, "--name", name, "--step-ms", "\(stepMilliseconds)", "--slots",

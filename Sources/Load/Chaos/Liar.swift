@@ -11,11 +11,11 @@ func liar(_ settings: Chaos.Settings) async throws -> [String: Double] {
   return try await ChaosFleet.with(settings, shape) { fleet in
     // Its second step takes long enough to be frozen in.
     let pause = Duration.seconds(3)
-    let liar = try fleet.startLiar(.always, stage: "base32", name: "liar", stepMilliseconds: pause / .milliseconds(1))
+    let liar = try await fleet.startLiar(.always, stage: "base32", name: "liar", stepMilliseconds: pause / .milliseconds(1))
     do {
       let figures = try await LiarHunt(fleet, liar).run(pause)
       await liar.end()
-      let honest = try fleet.startLiar(.never, stage: "base32", name: "liar", stepMilliseconds: 5)
+      let honest = try await fleet.startLiar(.never, stage: "base32", name: "liar", stepMilliseconds: 5)
       do { try await LiarHunt(fleet, honest).newProcessIsTrusted() } catch {
         await honest.end()
         throw error
