@@ -276,6 +276,28 @@ struct FaultTests {
     #expect(!driver.takeAssignments("a").isEmpty)
   }
 
+  @Test func aResultFromBeforeItsInputWasLostIsNotKept() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline))
+    driver.hello("b", makeHello("b", pipeline: pipeline, stage: 1))
+    let job = driver.submit()
+    driver.finish(try #require(driver.takeAssignments("a").first), at: "a", pipeline: pipeline)
+    let old = try #require(driver.takeAssignments("b").first)
+    driver.handle(.worker("b", .goodbye(reason: "drained")))
+    // The next worker's input cannot be read: the sample begins anew.
+    driver.store.damage(TensorKey(job: job, sample: 0, stage: 0))
+    driver.hello("c", makeHello("c", pipeline: pipeline, stage: 1))
+    driver.finish(try #require(driver.takeAssignments("a").first), at: "a", pipeline: pipeline)
+    let new = try #require(driver.takeAssignments("c").last)
+    #expect(new.task.task == old.task.task && new.task.attempt > old.task.attempt + 1)
+    driver.hello("b2", makeHello("b", pipeline: pipeline, stage: 1))
+    driver.finish(old, at: "b2", pipeline: pipeline)
+    #expect(driver.takeCommands("b2").contains(.settled(old.task)))
+    #expect(driver.status(job)?.state == .running && !driver.takeCommands("c").contains(.revoke(new.task)))
+    driver.finish(new, at: "c", pipeline: pipeline)
+    #expect(driver.status(job)?.state == .done)
+  }
+
   @Test func bothSidesBeat() {
     let driver = CoreDriver()
     driver.hello("a", makeHello("a", pipeline: pipeline))
