@@ -8,8 +8,9 @@ func partitions(_ settings: Chaos.Settings) async throws -> [String: Double] {
     let report = try await fleet.loaded(steps: [20, 15, 10], concurrency: 4) { load in
       var random = SplitMix64(seed: settings.seed)
       var rounds = 0
+      var cost = 0
       // A few may all have been harmless.
-      while await rounds < settings.rounds || (load.repeats == 0 && rounds < settings.rounds + 50) {
+      while rounds < settings.rounds || (cost == 0 && rounds < settings.rounds + 50) {
         rounds += 1
         let chosen = [[networks.workers], [networks.clients], [networks.workers, networks.clients]].randomElement(using: &random) ?? []
         let weather = FaultyNetwork.Weather.random(using: &random)
@@ -19,6 +20,7 @@ func partitions(_ settings: Chaos.Settings) async throws -> [String: Double] {
         if random.unit() < 0.4 { for network in chosen { network.cut(random.unit()) } }
         for network in chosen { network.set(.fine) }
         try await Task.sleep(for: .milliseconds(Int.random(in: 0...600, using: &random)))
+        cost = await load.repeats
       }
     }
     let counters = [networks.workers, networks.clients].map(\.counters)
