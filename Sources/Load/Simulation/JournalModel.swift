@@ -103,7 +103,7 @@ package struct JournalModel {
   }
 
   /// A disk that lost some tensors.
-  mutating func damage(_ key: TensorKey) { outputs[key] = nil }
+  package mutating func damage(_ key: TensorKey) { outputs[key] = nil }
   mutating func damageCheckpoint(_ task: TaskID) { checkpoints[task] = nil }
 
   private mutating func lease(_ ref: TaskRef) {
