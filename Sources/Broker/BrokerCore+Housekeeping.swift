@@ -61,12 +61,16 @@ extension BrokerCore {
     }.sorted { TaskID.isOlder($0.0, $1.0) }
   }
 
-  /// A task given ahead takes no step while others fill its worker's slots.
+  /// Tasks given ahead that take no step because others fill their worker's slots. Whatever becomes of it, they are not to blame.
+  func waiting(at worker: Worker) -> Set<TaskID> {
+    guard worker.leases.count > Int(worker.hello.slots) else { return [] }
+    let begun = worker.leases.filter { leases[$0]?.hasBegun == true }
+    return begun.count >= Int(worker.hello.slots) ? worker.leases.subtracting(begun) : []
+  }
+
   private func excuseWaiting() {
-    for worker in workers.all where worker.leases.count > Int(worker.hello.slots) {
-      let held = worker.leases.compactMap { leases[$0] }
-      guard held.count(where: \.hasBegun) >= Int(worker.hello.slots) else { continue }
-      for lease in held where !lease.hasBegun { lease.excuse(until: now) }
+    for worker in workers.all {
+      for task in waiting(at: worker) { leases[task]?.excuse(until: now) }
     }
   }
 

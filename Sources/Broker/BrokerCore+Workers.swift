@@ -154,8 +154,10 @@ extension BrokerCore {
     guard let worker = workers.remove(peer) else { return }
     log(.warning, "worker \(worker.hello.name) is away with \(worker.leases.count) tasks: \(reason)")
     let until = now + min(2 * Int64(limits.beatMilliseconds), Int64(limits.deadMilliseconds))
+    let waiting = waiting(at: worker)
     for task in worker.leases {
-      leases[task]?.holder = .nobody(until: until, lost: "worker \(clip(worker.hello.name, 100)) was lost: \(reason)")
+      let lost = waiting.contains(task) ? nil : "worker \(clip(worker.hello.name, 100)) was lost: \(reason)"
+      leases[task]?.holder = .nobody(until: until, lost: lost)
     }
     noteBlame(worker)
   }
@@ -165,8 +167,9 @@ extension BrokerCore {
     guard let worker = workers[peer] else { return }
     log(.warning, "worker \(worker.hello.name) is lost with \(worker.leases.count) tasks: \(reason)")
     noteBlame(worker)
+    let waiting = waiting(at: worker)
     for task in worker.leases.sorted(by: TaskID.isOlder) {
-      release(task, failed: "worker \(clip(worker.hello.name, 100)) was lost: \(reason)")
+      release(task, failed: waiting.contains(task) ? nil : "worker \(clip(worker.hello.name, 100)) was lost: \(reason)")
     }
     workers.remove(peer)
   }

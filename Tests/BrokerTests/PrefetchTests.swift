@@ -1,3 +1,4 @@
+import Load
 import Testing
 import Wire
 
@@ -94,5 +95,16 @@ struct PrefetchTests {
     }
     let started = attempts.map(\.startedUnixMilliseconds)
     #expect(started.count == 2 && started[1] >= started[0] + 900, "\(attempts)")
+  }
+
+  @Test func whatOnlyWaitedIsNotToBlameForItsWorkersEnd() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, prefetch: 1))
+    let job = driver.submit(2)
+    let given = driver.takeAssignments("a")
+    driver.handle(.worker("a", .progress(TaskProgress(given[0].task, step: 1), stepMilliseconds: 1)))
+    driver.handle(.workerGone("a", reason: "gone"))
+    driver.pass(10_000)
+    #expect(driver.store.jobs[job]?.samples.map(\.failures) == [1, 0])
   }
 }
