@@ -3,8 +3,8 @@ import Wire
 
 /// The broker as a pure state machine: events and the time in, actions out. No sockets, clock, disk or randomness.
 ///
-/// There is one of it: jobs, workers and leases are objects, which a copy would share.
-package struct BrokerCore {
+/// There is one of it, for jobs, workers and leases are objects, which a copy would share.
+package struct BrokerCore: ~Copyable {
   /// What it was started with; `limits` is what holds, with the terms that the access list gives its tenants.
   let configured: BrokerLimits
   var limits: BrokerLimits

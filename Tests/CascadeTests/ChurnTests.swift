@@ -44,7 +44,7 @@ import Testing
       for threads in 1...2 {
         let engine = try StageEngine(pipeline, stage: this.stage, dtype: this.dtype, threads: threads)
         let runs = try orders.indices.map { try begin($0, engine) }
-        var random = Shuffler(seed: UInt64(threads))
+        var random = SplitMix64(seed: UInt64(threads))
         var history: [[Int]] = []
         var places: Set<[Int]> = []
         while runs.contains(where: { !$0.isFinished }) {
@@ -101,20 +101,5 @@ import Testing
     manifest["stages"] = stages
     try JSONSerialization.data(withJSONObject: manifest).write(to: folder.appending(path: "cascade.json"))
     try body(Pipeline.load(folder.path))
-  }
-}
-
-/// splitmix64.
-private struct Shuffler: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

@@ -29,7 +29,7 @@ struct TorchCheckpointTests {
 
   /// Nothing is promised but that it ends with a tensor or with an error.
   @Test(arguments: ["base", "upsampler"]) func damageIsAnError(name: String) throws {
-    var random = SeededRandom(seed: 20_261_123)
+    var random = SplitMix64(seed: 20_261_123)
     let whole = try bytes(name)
     for _ in 0..<60 {
       var damaged = whole
@@ -88,20 +88,5 @@ struct TorchCheckpointTests {
     #expect(throws: TorchCheckpoint.Failure.self) { try TorchCheckpoint.open(path) }
     #expect(throws: TorchCheckpoint.Failure.self) { try open(Data("no checkpoint".utf8)) }
     #expect(throws: TorchCheckpoint.Failure.self) { try open(Data([0x50, 0x4b, 0x03, 0x04])) }
-  }
-}
-
-/// SplitMix64, so that a failure can be replayed.
-private struct SeededRandom: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

@@ -101,15 +101,15 @@ actor BackgroundLoad {
   private func one() async throws {
     next += 1
     let submission = fleet.submission(next, samples: Self.samples, steps: steps)
-    let acceptance = try await fleet.patiently { try await fleet.client.submit(submission) }
+    let acceptance = try await patiently { try await fleet.client.submit(submission) }
     try expect(acknowledged.insert(acceptance.job).inserted, "job \(acceptance.job) was given to two submissions")
     // A key sent twice is one job.
-    let again = try await fleet.patiently { try await fleet.client.submit(submission) }
+    let again = try await patiently { try await fleet.client.submit(submission) }
     try expect(again.job == acceptance.job && again.duplicate, "key \(submission.key) has two jobs, \(acceptance.job) and \(again.job)")
     async let watching: Void = watch(acceptance.job)
     images += try await fleet.verify(acceptance.job, of: submission)
     try await watching
-    let history = try await fleet.patiently { try await fleet.client.history(of: acceptance.job) }
+    let history = try await patiently { try await fleet.client.history(of: acceptance.job) }
     try audit(history, of: acceptance.job, samples: submission.runs.reduce(0) { $0 + $1.count })
   }
 

@@ -287,16 +287,6 @@ final class ChaosFleet: Sendable {
     }
   }
 
-  /// Asks again as long as the broker says to come back later.
-  func patiently<Answer: Sendable>(_ ask: @Sendable () async throws -> Answer) async throws -> Answer {
-    while true {
-      do { return try await ask() } catch let error as ClientError {
-        guard error.refusal?.code == .overloaded, let pause = error.refusal?.retryAfterMilliseconds else { throw error }
-        try await Task.sleep(for: .milliseconds(pause))
-      }
-    }
-  }
-
   /// A job that takes longer is stuck.
   private static let patience = Duration.seconds(1_800)
 

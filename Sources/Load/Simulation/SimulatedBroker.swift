@@ -3,7 +3,7 @@ import Wire
 import Worker
 
 /// A broker's process: the real core, and what is between it and the world. The journal outlives it.
-struct SimulatedBroker {
+struct SimulatedBroker: ~Copyable {
   /// A message of the turn that is on, and how many records were said before it.
   struct Message {
     var action: Action
@@ -65,7 +65,7 @@ struct SimulatedBroker {
     var core = BrokerCore(
       limits: saboteur.limits(limits), restoring: saboteur.restored(journal.snapshot), at: saboteur.instant(instant(now)))
     core.listening(onWorkerPort: Self.workerPort)
-    self.core = core
+    self.core = consume core
   }
 
   mutating func die() {

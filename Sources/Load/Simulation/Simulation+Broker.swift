@@ -23,9 +23,7 @@ extension Simulation {
     guard broker.isUp else { return }
     note("the broker dies; \(broker.records.count) records are lost")
     // Only what it has committed can be compared.
-    if broker.records.isEmpty, let core = broker.core,
-      let difference = core.differences(fromDisk: broker.journal.snapshot, at: broker.instant(now)).first
-    {
+    if broker.records.isEmpty, let difference = broker.core?.differences(fromDisk: broker.journal.snapshot, at: broker.instant(now)).first {
       checker.note(.disk, difference)
     }
     broker.die()

@@ -180,20 +180,18 @@ final class Simulation {
   // MARK: Checks
 
   private func audit() {
-    guard let core = broker.core else { return }
-    if let fault = core.audit().first { checker.note(.tables, fault) }
+    if let fault = broker.core?.audit().first { checker.note(.tables, fault) }
   }
 
   private func checkEnd() {
     audit()
     endTurn()
-    guard let core = broker.core else { return }
-    if let difference = core.differences(fromDisk: broker.journal.snapshot, at: broker.instant(now)).first {
+    guard broker.isUp else { return }
+    if let difference = broker.core?.differences(fromDisk: broker.journal.snapshot, at: broker.instant(now)).first {
       checker.note(.disk, difference)
     }
     checker.checkEnd()
-    let footprint = core.footprint
-    if footprint.leases > 0 || footprint.watches > 0 {
+    if let footprint = broker.core?.footprint, footprint.leases > 0 || footprint.watches > 0 {
       checker.note(.tables, "nothing is left to do, and there are \(footprint.leases) leases and \(footprint.watches) watches")
     }
   }

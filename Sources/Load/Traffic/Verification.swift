@@ -102,16 +102,6 @@ struct Verification {
     return random.unit() < settings.share
   }
 
-  /// Asks again as long as the broker says to come back later.
-  private func patiently<Answer: Sendable>(_ ask: () async throws -> Answer) async throws -> Answer {
-    while true {
-      do { return try await ask() } catch let error as ClientError {
-        guard error.refusal?.code == .overloaded, let pause = error.refusal?.retryAfterMilliseconds else { throw error }
-        try await Task.sleep(for: .milliseconds(pause))
-      }
-    }
-  }
-
   private func blame(_ image: Delivered, _ reference: Reference, _ stages: [String]) async throws -> WrongImage {
     let attempts = try await client.history(of: image.job, from: image.sample).filter { $0.sample == image.sample }
     return WrongImage(job: image.job, sample: image.sample, found: image.digest, reference, attempts, stages: stages)
