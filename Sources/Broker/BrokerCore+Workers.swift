@@ -132,10 +132,11 @@ extension BrokerCore {
       guard leases[task]?.worker == nil else { return false }
     case .done, .failed, .cancelled, .held: return false
     }
+    let known = leases[task].flatMap { $0.origin == .restored ? nil : $0 }
     let lease = Lease(
       attempt: sample.attempt, holder: .worker(worker.peer), bytes: bytes, resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now,
-      startedUnix: leases[task]?.startedUnix ?? unixNow, workerName: worker.hello.name, numerics: worker.hello.numerics,
-      firstStep: leases[task]?.firstStep ?? sample.checkpoint?.step ?? 0, isAdopted: true)
+      startedUnix: known?.startedUnix ?? unixNow - min(unixNow, progress.runningMilliseconds), workerName: worker.hello.name,
+      numerics: worker.hello.numerics, firstStep: known?.firstStep ?? min(progress.firstStep, progress.step), origin: .adopted)
     if progress.step > lease.firstStep { lease.noteStep(at: now, unix: unixNow) }
     leases[task] = lease
     workers.update(worker.peer) {
@@ -304,7 +305,7 @@ extension BrokerCore {
     // An old attempt's result is as good as the one that another worker is still at.
     if let lease = heldLease(ref, by: worker) {
       // Of an adopted one nobody knows where it began.
-      if steps > lease.firstStep, !lease.isAdopted {
+      if steps > lease.firstStep, lease.origin == .given {
         let milliseconds = result.computeMilliseconds / Double(steps - lease.firstStep)
         stepTimes.add(milliseconds, worker.stage, numerics: worker.hello.numerics)
         if lease.stepMilliseconds == nil { lease.stepMilliseconds = milliseconds }
@@ -317,7 +318,7 @@ extension BrokerCore {
       let attempt = Attempt(
         sample: task.sample, stage: task.stage, number: ref.attempt, worker: clip(worker.hello.name, 100), numerics: worker.hello.numerics,
         startedUnixMilliseconds: unixNow - min(unixNow, UInt64(max(0, min(result.computeMilliseconds, 1e12)))),
-        endedUnixMilliseconds: max(unixNow, 1), state: .done, lastStep: steps)
+        endedUnixMilliseconds: max(unixNow, 1), state: .done, firstStep: min(result.firstStep, steps), lastStep: steps)
       actions.append(.persist(.attempted(task.job, attempt)))
     }
     if sample.attempt > 1 { quarantine.note(task, maker: worker.process, attempt: sample.attempt) }

@@ -114,7 +114,7 @@ package struct BrokerCore: ~Copyable {
             attempt: sample.attempt, holder: .nobody(until: now + Int64(limits.graceMilliseconds), lost: nil), bytes: 0,
             resumeStep: sample.checkpoint?.step ?? 0, lastProgress: now, startedUnix: unixNow,
             // It began there or before: the disk remembers only how far it is.
-            firstStep: sample.checkpoint?.step ?? 0)
+            firstStep: sample.checkpoint?.step ?? 0, origin: .restored)
         case .done, .failed, .cancelled, .held: break
         }
       }

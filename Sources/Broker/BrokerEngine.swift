@@ -5,11 +5,14 @@ import ZeroMQ
 
 /// Feeds the core from the sockets and does what it says, on one thread.
 ///
-/// All that arrives in a turn of the loop is handled first; then its records are committed together; then its messages leave.
+/// What arrives while the journal's thread commits one turn is the next: its records are committed together, then its messages leave.
 final class BrokerEngine {
   /// What one turn reads at most, so that an acknowledgement never waits for long.
   private static let maxMessagesPerTurn = 1_024
   private static let maxBytesPerTurn = 32 << 20
+  /// With more than this gathered, the sockets wait for the disk.
+  private static let maxGathered = 16 * maxMessagesPerTurn
+  private static let maxGatheredBytes = 2 * maxBytesPerTurn
   private static let maxAttemptsPerReply = 1_000
   /// Images go on being sent to a client while less than this is on its way to it, …
   private static let maxImageBytesPerClient = 4 << 20
@@ -41,6 +44,7 @@ final class BrokerEngine {
   private let clients: Outbox
   private let workers: Outbox
   private let journal: Journal
+  private let journalThread: JournalThread
   /// `nil`: it works without keys.
   private let door: Doorkeeper?
   private let logger: Logger
@@ -53,12 +57,14 @@ final class BrokerEngine {
   private var arrivals: [Arrival] = []
   private var records: [Record] = []
   private var messages: [Action] = []
-  /// Those of the turn that is ending; what ends it may add new ones.
-  private var committing: [Record] = []
+  /// What arrived since they were begun.
+  private var gatheredBytes = 0
+  /// Messages of the turn that is being committed.
   private var sending: [Action] = []
   private var wake: SocketLoop.TimerID?
   private var isRetrying = false
-  private var isTidying = false
+  private var isTidyingDue = false
+  private var isTidyingScheduled = false
   /// The journal can't be written for now; since when.
   private var isStalled = false
   private var stalledSince: ContinuousClock.Instant?
@@ -94,6 +100,7 @@ final class BrokerEngine {
     // Before the journal, for it finds mistakes in what somebody wrote; and before the sockets bind, or they would let everyone in.
     door = try configuration.keys.map { try Doorkeeper($0, context, on: loop, logger) }
     journal = try Journal(directory: configuration.dataDirectory)
+    journalThread = JournalThread(journal) { [loop] in loop.wake() }
     for finding in journal.findings { logger.error("\(configuration.dataDirectory): \(finding)") }
     core = BrokerCore(
       limits: configuration.limits, access: door?.list, restoring: try journal.restore(),
@@ -147,7 +154,7 @@ final class BrokerEngine {
   }
 
   func stop() {
-    endTurn()
+    endTurn(waits: true)
     isStopped = true
     if let wake { loop.cancel(wake) }
     for socket in [clientSocket, workerSocket] {
@@ -203,7 +210,9 @@ final class BrokerEngine {
       do throws(ZeroMQError) {
         guard var frames = try socket.receive() else { break }
         guard !frames.isEmpty else { continue }
-        bytes += frames.reduce(0) { $0 + $1.count }
+        let size = frames.reduce(0) { $0 + $1.count }
+        bytes += size
+        gatheredBytes += size
         body(PeerID(frames.removeFirst()), frames)
       } catch {
         guard error.code == .tooManyFrames else {
@@ -271,37 +280,57 @@ final class BrokerEngine {
     }
   }
 
-  /// Commits, then sends. What cannot be sent is an event too, so this goes on until nothing is left.
-  private func endTurn() {
+  /// Sends what waited for the disk, and has the disk take what was gathered since. What cannot be sent is an event too, so this goes on
+  /// until the disk is at work or nothing is left.
+  ///
+  /// - Parameter waits: until nothing is left, or can be written.
+  private func endTurn(waits: Bool = false) {
     defer { turnTime = nil }
     if isStalled { return boundStalledBytes() }
-    let now = ContinuousClock.now
-    while !isStopped, !records.isEmpty || !messages.isEmpty {
-      swap(&records, &committing)
-      swap(&messages, &sending)
-      defer {
-        committing.removeAll(keepingCapacity: true)
-        sending.removeAll(keepingCapacity: true)
+    while !isStopped, !isStalled {
+      if journalThread.isBusy {
+        guard let outcome = journalThread.outcome(waits: waits || hasGatheredMuch) else { break }
+        take(outcome)
+        continue
       }
-      if !committing.isEmpty {
-        do throws(JournalError) {
-          try journal.commit(committing)
-        } catch {
-          if error.code == .stalled {
-            swap(&records, &committing)
-            swap(&messages, &sending)
-            return stall(error)
-          }
-          // The core is ahead of the disk now. Nothing may be acknowledged any more; the truth is what a restart finds.
-          logger.critical("\(error)")
-          isStopped = true
-          return reportFailure(error)
-        }
-      }
+      let now = ContinuousClock.now
       for message in sending { perform(message, now) }
+      sending.removeAll(keepingCapacity: true)
+      sendWaitingImages(now)
+      swap(&messages, &sending)
+      if !records.isEmpty {
+        journalThread.begin(.commit(records))
+        records = []
+        gatheredBytes = 0
+      } else if sending.isEmpty {
+        guard isTidyingDue, !waits else { break }
+        isTidyingDue = false
+        journalThread.begin(.tidy)
+      }
     }
     scheduleRetry()
     scheduleTidying()
+  }
+
+  private var hasGatheredMuch: Bool {
+    records.count + messages.count > Self.maxGathered || gatheredBytes > Self.maxGatheredBytes
+  }
+
+  private func take(_ outcome: JournalThread.Outcome) {
+    switch outcome {
+    case .committed, .tidied: break
+    case .untidied(let error): if error.code != .stalled { logger.error("\(error)") }
+    case .uncommitted(let unwritten, let error) where error.code == .stalled:
+      records = unwritten + records
+      messages = sending + messages
+      sending = []
+      stall(error)
+    case .uncommitted(_, let error):
+      // The core is ahead of the disk now. Nothing may be acknowledged any more; the truth is what a restart finds.
+      logger.critical("\(error)")
+      isStopped = true
+      reportFailure(error)
+    }
   }
 
   // MARK: Stalls
@@ -322,7 +351,7 @@ final class BrokerEngine {
   private func resume() {
     guard !isStopped else { return }
     isStalled = false
-    endTurn()
+    endTurn(waits: true)
     guard !isStalled, let since = stalledSince else { return }
     stalledSince = nil
     stalledBytes = 0
@@ -364,13 +393,11 @@ final class BrokerEngine {
 
   /// What was forgotten goes bit by bit, between the turns.
   private func scheduleTidying() {
-    guard !isStopped, !isTidying, journal.isUntidy else { return }
-    isTidying = true
+    guard !isStopped, !isTidyingScheduled, !isTidyingDue, !journalThread.isBusy, journal.isUntidy else { return }
+    isTidyingScheduled = true
     loop.schedule(after: Self.tidyingInterval) { [weak self] in
-      guard let self else { return }
-      isTidying = false
-      guard !isStopped, !isStalled else { return }
-      do throws(JournalError) { try journal.tidy() } catch { if error.code != .stalled { logger.error("\(error)") } }
+      self?.isTidyingScheduled = false
+      self?.isTidyingDue = true
     }
   }
 
@@ -388,12 +415,15 @@ final class BrokerEngine {
       images.remove(peer)
       handle(.clientGone(peer))
     }
+    for peer in workers.retry(at: now) { handle(.workerGone(peer, reason: "it cannot be reached")) }
+  }
+
+  private func sendWaitingImages(_ now: ContinuousClock.Instant) {
     for peer in images.peers {
       while hasRoomForImage(peer), let entry = images.takeFirst(for: peer) {
         send(reply(to: entry.order), entry.request, to: peer, now)
       }
     }
-    for peer in workers.retry(at: now) { handle(.workerGone(peer, reason: "it cannot be reached")) }
   }
 
   // MARK: Messages
@@ -467,7 +497,10 @@ final class BrokerEngine {
   private func history(_ job: JobID, from sample: UInt32, _ running: [Attempt]) -> ClientReply {
     do throws(JournalError) {
       let over = try journal.attempts(job, from: sample, limit: Self.maxAttemptsPerReply)
-      let all = (over + running).sorted { ($0.sample, $0.stage, $0.number) < ($1.sample, $1.stage, $1.number) }
+      // One that went on when this was asked for may have ended since.
+      let ended = Set(over.map { [$0.sample, $0.stage, $0.number] })
+      let all = (over + running.filter { !ended.contains([$0.sample, $0.stage, $0.number]) })
+        .sorted { ($0.sample, $0.stage, $0.number) < ($1.sample, $1.stage, $1.number) }
       return .history(core.withDigests(Array(all.prefix(Self.maxAttemptsPerReply)), of: job))
     } catch {
       logger.error("the history of job \(job) cannot be read: \(error)")

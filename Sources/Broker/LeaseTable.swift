@@ -8,6 +8,14 @@ final class Lease {
     case nobody(until: Int64, lost: String?)
   }
 
+  enum Origin: Hashable {
+    case given
+    /// It went on after its worker, or the broker, had been away.
+    case adopted
+    /// Read from the disk, which does not know who began it, when, and from which step.
+    case restored
+  }
+
   let attempt: UInt32
   var holder: Holder
   /// Tensor bytes of its assignment.
@@ -24,8 +32,7 @@ final class Lease {
   let numerics: String
   let firstStep: UInt32
   var stepMilliseconds: Double?
-  /// It went on after its worker, or the broker, had been away.
-  let isAdopted: Bool
+  let origin: Origin
   /// Its worker had no slot for it yet when it was given.
   let wasAhead: Bool
   /// How far it is with a stage that its sample has passed, and that it repeats to find out who computes wrongly.
@@ -33,7 +40,7 @@ final class Lease {
 
   init(
     attempt: UInt32, holder: Holder, bytes: UInt64, resumeStep: UInt32, lastProgress: Int64, startedUnix: UInt64,
-    workerName: String = "", numerics: String = "", firstStep: UInt32 = 0, isAdopted: Bool = false, wasAhead: Bool = false
+    workerName: String = "", numerics: String = "", firstStep: UInt32 = 0, origin: Origin = .given, wasAhead: Bool = false
   ) {
     self.attempt = attempt
     self.holder = holder
@@ -44,7 +51,7 @@ final class Lease {
     self.workerName = workerName
     self.numerics = numerics
     self.firstStep = firstStep
-    self.isAdopted = isAdopted
+    self.origin = origin
     self.wasAhead = wasAhead
   }
 

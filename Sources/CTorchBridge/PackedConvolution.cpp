@@ -36,6 +36,11 @@ wt_status wt_pack_conv2d_weight(wt_tensor weight, int64_t stride, int64_t paddin
   });
 }
 
+bool wt_packs_bf16(void) {
+  static const bool is = find<bool()>("mkldnn::_is_mkldnn_bf16_supported", "").call();
+  return is;
+}
+
 wt_status wt_conv2d_packed(
     wt_tensor x, wt_tensor packed, wt_tensor bias, wt_tensor residual, int64_t stride, int64_t padding, wt_activation activation,
     wt_tensor *out) {

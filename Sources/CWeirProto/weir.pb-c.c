@@ -5135,7 +5135,7 @@ const ProtobufCMessageDescriptor weir__v1__task_ref__descriptor =
   (ProtobufCMessageInit) weir__v1__task_ref__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__task_progress__field_descriptors[2] =
+static const ProtobufCFieldDescriptor weir__v1__task_progress__field_descriptors[4] =
 {
   {
     "task",
@@ -5161,15 +5161,41 @@ static const ProtobufCFieldDescriptor weir__v1__task_progress__field_descriptors
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "first_step",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__TaskProgress, first_step),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "running_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__TaskProgress, running_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__task_progress__field_indices_by_name[] = {
+  2,   /* field[2] = first_step */
+  3,   /* field[3] = running_ms */
   1,   /* field[1] = step */
   0,   /* field[0] = task */
 };
 static const ProtobufCIntRange weir__v1__task_progress__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor weir__v1__task_progress__descriptor =
 {
@@ -5179,7 +5205,7 @@ const ProtobufCMessageDescriptor weir__v1__task_progress__descriptor =
   "Weir__V1__TaskProgress",
   "weir.v1",
   sizeof(Weir__V1__TaskProgress),
-  2,
+  4,
   weir__v1__task_progress__field_descriptors,
   weir__v1__task_progress__field_indices_by_name,
   1,  weir__v1__task_progress__number_ranges,
@@ -5636,7 +5662,7 @@ const ProtobufCMessageDescriptor weir__v1__checkpoint__descriptor =
   (ProtobufCMessageInit) weir__v1__checkpoint__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__result__field_descriptors[3] =
+static const ProtobufCFieldDescriptor weir__v1__result__field_descriptors[4] =
 {
   {
     "task",
@@ -5674,16 +5700,29 @@ static const ProtobufCFieldDescriptor weir__v1__result__field_descriptors[3] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "first_step",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Result, first_step),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__result__field_indices_by_name[] = {
   2,   /* field[2] = compute_ms */
   1,   /* field[1] = digest */
+  3,   /* field[3] = first_step */
   0,   /* field[0] = task */
 };
 static const ProtobufCIntRange weir__v1__result__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor weir__v1__result__descriptor =
 {
@@ -5693,7 +5732,7 @@ const ProtobufCMessageDescriptor weir__v1__result__descriptor =
   "Weir__V1__Result",
   "weir.v1",
   sizeof(Weir__V1__Result),
-  3,
+  4,
   weir__v1__result__field_descriptors,
   weir__v1__result__field_indices_by_name,
   1,  weir__v1__result__number_ranges,

@@ -1,11 +1,14 @@
 package import Tensors
 
-/// Within a numerics class the same sample has the same bytes: `cpu/avx512_bf16/torch-2.13.0/bf16`.
+/// Within a numerics class the same sample has the same bytes: `cpu/avx512_bf16/torch-2.13.0/bf16/2`.
 package enum NumericsClass {
+  /// Of Weir's own kernels: one more for each change of the bytes they give.
+  static let revision = 2
+
   static func name(device: Device, dtype: DType) -> String {
     let kind = device.name.prefix { $0 != ":" }
     let instructions = device.isCPU ? bf16Instructions ?? Torch.cpuCapability.lowercased() : String(kind)
-    return "\(kind)/\(instructions)/torch-\(Torch.version)/\(dtype.rawValue)"
+    return "\(kind)/\(instructions)/torch-\(Torch.version)/\(dtype.rawValue)/\(revision)"
   }
 
   /// What a network that may be computed in `preferred` is computed in on a device: bf16 only where the device multiplies it. Elsewhere it is

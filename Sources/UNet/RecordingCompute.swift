@@ -1,6 +1,6 @@
 import Tensors
 
-/// A convolution or linear layer of a pass, with the input it met.
+/// A convolution or linear layer of a pass, with the input it met, as oneDNN or the device's library computes it.
 package struct MatrixProduct {
   /// Multiplications and additions, each counted.
   package let operations: Int
@@ -43,11 +43,15 @@ struct RecordingCompute: Compute {
 
   func convolve(_ x: Tensor, _ layer: Convolution<ServedParameter>, adding residual: Tensor?) throws(TorchError) -> Tensor {
     let y = try base.convolve(x, layer, adding: residual)
+    let operations = 2 * y.count * (layer.weight.shape?.dropFirst().reduce(1, *) ?? 0)
     let base = base
-    log.products.append(
-      MatrixProduct(operations: 2 * y.count * (layer.weight.shape?.dropFirst().reduce(1, *) ?? 0)) {
-        _ = try base.convolve(x, layer, adding: nil)
-      })
+    if case .winograd(let weight) = layer.weight {
+      // What it is measured against is the library's convolution, whose time does not depend on the numbers.
+      let packed = try PackedConvolutionWeight(.randn(shape: weight.shape, seed: 0), stride: 1, padding: 1, input: x.shape)
+      log.products.append(MatrixProduct(operations: operations) { _ = try x.conv2dPointwise(weight: packed) })
+    } else {
+      log.products.append(MatrixProduct(operations: operations) { _ = try base.convolve(x, layer, adding: nil) })
+    }
     return y
   }
 

@@ -3,8 +3,9 @@ import Tensors
 /// A parameter as serving keeps it.
 enum ServedParameter {
   case tensor(Tensor)
-  /// A convolution weight in oneDNN's own order.
+  /// A filter in oneDNN's own order.
   case packed(PackedConvolutionWeight)
+  case winograd(WinogradConvolutionWeight)
   /// Part of the one matrix that projects the embedding for every residual block.
   case joined
 
@@ -13,7 +14,42 @@ enum ServedParameter {
     switch self {
     case .tensor(let tensor): tensor.shape
     case .packed(let weight): weight.shape
+    case .winograd(let weight): weight.shape
     case .joined: nil
+    }
+  }
+}
+
+extension ServedParameter {
+  /// Of larger filters what Winograd's method makes of them would no longer be read from a cache.
+  private static let maxWinogradChannels = 1 << 17
+
+  /// A filter, (out, in, kh, kw), as the fastest convolution takes it that there is for its type, shape and device.
+  ///
+  /// - Parameter side: height and width of the images it will meet.
+  static func convolution(
+    _ weight: Tensor, stride: Int, padding: Int, side: Int, on device: Device
+  ) throws(TorchError) -> ServedParameter {
+    let dtype = try weight.dtype
+    guard device.isCPU, PackedConvolutionWeight.isSupported(dtype) else { return .tensor(try weight.channelsLast()) }
+    let shape = weight.shape
+    let suitsWinograd =
+      dtype == .f32 && stride == 1 && padding == 1 && shape[2...] == [3, 3] && shape[0] * shape[1] <= maxWinogradChannels
+      && shape[..<2].allSatisfy { $0.isMultiple(of: WinogradConvolutionWeight.channelMultiple) }
+    if suitsWinograd { return .winograd(try WinogradConvolutionWeight(weight)) }
+    return .packed(try PackedConvolutionWeight(weight, stride: stride, padding: padding, input: [1, shape[1], side, side]))
+  }
+
+  /// As a filter: its convolution of x, with a bias and a residual added.
+  func convolve(_ x: Tensor, _ bias: Tensor, stride: Int, padding: Int, adding residual: Tensor?) throws(TorchError) -> Tensor {
+    switch self {
+    case .packed(let weight): return try x.conv2dPointwise(weight: weight, bias: bias, residual: residual)
+    case .winograd(let weight): return try x.conv2dWinograd(weight: weight, bias: bias, residual: residual)
+    case .tensor(let weight):
+      let y = try x.conv2d(weight, bias, stride: stride, padding: padding)
+      guard let residual else { return y }
+      return try y.add(residual)
+    case .joined: throw TorchError(operation: "served network", message: "a joined parameter was used as a filter")
     }
   }
 }
@@ -43,14 +79,7 @@ struct ServedCompute: Compute {
   }
 
   func convolve(_ x: Tensor, _ layer: Convolution<ServedParameter>, adding residual: Tensor?) throws(TorchError) -> Tensor {
-    switch layer.weight {
-    case .packed(let weight):
-      return try x.conv2dPointwise(weight: weight, bias: plain(layer.bias), residual: residual)
-    case .tensor, .joined:
-      let y = try x.conv2d(plain(layer.weight), plain(layer.bias), stride: layer.stride, padding: layer.padding)
-      guard let residual else { return y }
-      return try y.add(residual)
-    }
+    try layer.weight.convolve(x, plain(layer.bias), stride: layer.stride, padding: layer.padding, adding: residual)
   }
 
   func normalise(

@@ -71,8 +71,7 @@ package final class ServedUNet {
         case .convolutionWeight(let stride, let padding, let side):
           let shape = parameter.shape.count == 3 ? parameter.shape + [1] : parameter.shape
           let weight = try tensor.to(isLast ? .f32 : dtype).reshape(shape)
-          guard device.isCPU else { return .tensor(try weight.channelsLast()) }
-          return .packed(try PackedConvolutionWeight(weight, stride: stride, padding: padding, input: [1, shape[1], side, side]))
+          return try .convolution(weight, stride: stride, padding: padding, side: side, on: device)
         }
       }
     }

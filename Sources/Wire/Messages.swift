@@ -51,10 +51,16 @@ public struct TaskRef: Hashable, Sendable, CustomStringConvertible {
 public struct TaskProgress: Hashable, Sendable {
   public var task: TaskRef
   public var step: UInt32
+  /// In a hello: the step that the worker was given to go on from.
+  public var firstStep: UInt32
+  /// In a hello: for how long it has been at it.
+  public var runningMilliseconds: UInt64
 
-  public init(_ task: TaskRef, step: UInt32) {
+  public init(_ task: TaskRef, step: UInt32, firstStep: UInt32 = 0, runningMilliseconds: UInt64 = 0) {
     self.task = task
     self.step = step
+    self.firstStep = firstStep
+    self.runningMilliseconds = runningMilliseconds
   }
 }
 
@@ -495,13 +501,16 @@ public struct TaskResult: Hashable, Sendable {
   public var task: TaskRef
   public var digest: [UInt8]
   public var computeMilliseconds: Double
+  /// The step that the worker was given to go on from.
+  public var firstStep: UInt32
   /// Named `x0` (or `z_s` from a truncated base stage), f32, (3, R, R).
   public var tensor: WireTensor
 
-  public init(task: TaskRef, digest: [UInt8], computeMilliseconds: Double, tensor: WireTensor) {
+  public init(task: TaskRef, digest: [UInt8], computeMilliseconds: Double, firstStep: UInt32 = 0, tensor: WireTensor) {
     self.task = task
     self.digest = digest
     self.computeMilliseconds = computeMilliseconds
+    self.firstStep = firstStep
     self.tensor = tensor
   }
 }

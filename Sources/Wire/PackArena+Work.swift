@@ -26,6 +26,7 @@ extension PackArena {
         message.task = try taskRef(result.task)
         message.digest = bytes(result.digest)
         message.compute_ms = result.computeMilliseconds
+        message.first_step = result.firstStep
       }
     case .failure(let task, let reason, let permanent):
       envelope.body_case = WEIR__V1__ENVELOPE__BODY_FAILURE
@@ -131,6 +132,8 @@ extension PackArena {
     try make(weir__v1__task_progress__init) { (message) throws(WireError) in
       message.task = try taskRef(progress.task)
       message.step = progress.step
+      message.first_step = progress.firstStep
+      message.running_ms = progress.runningMilliseconds
     }
   }
 }

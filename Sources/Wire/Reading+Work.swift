@@ -25,7 +25,7 @@ extension WorkerMessage {
       self = .result(
         TaskResult(
           task: try TaskRef(message.task), digest: try Reading.digest(message.digest, "a result's digest"),
-          computeMilliseconds: try Reading.finite(message.compute_ms, "compute_ms"),
+          computeMilliseconds: try Reading.finite(message.compute_ms, "compute_ms"), firstStep: message.first_step,
           tensor: try Reading.oneTensor(tensors, "a result")))
     case WEIR__V1__ENVELOPE__BODY_FAILURE:
       let message = try Reading.required(envelope.failure, "failure")
@@ -139,6 +139,7 @@ extension TaskRef {
 
 extension TaskProgress {
   fileprivate init(_ message: Weir__V1__TaskProgress) throws(WireError) {
-    self.init(try TaskRef(message.task), step: message.step)
+    self.init(
+      try TaskRef(message.task), step: message.step, firstStep: message.first_step, runningMilliseconds: message.running_ms)
   }
 }

@@ -104,6 +104,9 @@ package struct WorkerCore: Sendable {
   private struct Held {
     var task: TaskRef
     var step: UInt32
+    var firstStep: UInt32
+    /// When it was given, or its first step began.
+    var since: Duration
     var lastProgress: Duration?
     /// When the last one was asked for.
     var lastCheckpoint: Duration
@@ -114,6 +117,8 @@ package struct WorkerCore: Sendable {
   /// A result or failure the broker has not settled.
   private struct Unsettled {
     var progress: TaskProgress
+    /// See `Held`.
+    var since: Duration
     var message: WorkerMessage
   }
 
@@ -159,7 +164,9 @@ package struct WorkerCore: Sendable {
   }
 
   /// Tasks on the compute thread that the broker still wants.
-  package var running: [TaskProgress] { held.filter { !$0.revoked }.map { TaskProgress($0.task, step: $0.step) } }
+  package var running: [TaskProgress] { wanted.map { TaskProgress($0.task, step: $0.step) } }
+
+  private var wanted: some Sequence<Held> { held.lazy.filter { !$0.revoked } }
 
   package mutating func handle(_ event: Event, at now: Duration) -> [Action] {
     var actions: [Action] = []
@@ -199,7 +206,12 @@ package struct WorkerCore: Sendable {
     }
     link = .greeting(deadline: now + Self.answerTimeout)
     var hello = configuration.hello
-    hello.running = progressOfAll
+    let claims = wanted.map { (TaskProgress($0.task, step: $0.step, firstStep: $0.firstStep), $0.since) }
+    hello.running = (claims + unsettled.map { ($0.progress, $0.since) }).map { progress, since in
+      var progress = progress
+      progress.runningMilliseconds = UInt64(max(0, (now - since) / .milliseconds(1)))
+      return progress
+    }
     actions += [.dial(port: port), .send(.hello(hello))]
   }
 
@@ -337,7 +349,8 @@ package struct WorkerCore: Sendable {
     guard running.count < Int(hello.slots) + Int(hello.prefetch) else {
       return refuse(task, "this worker has its \(hello.slots) and \(hello.prefetch) ahead", &actions)
     }
-    held.append(Held(task: task, step: assignment.checkpoint?.step ?? 0, lastCheckpoint: now))
+    let step = assignment.checkpoint?.step ?? 0
+    held.append(Held(task: task, step: step, firstStep: step, since: now, lastCheckpoint: now))
     actions.append(.compute(.start(assignment)))
   }
 
@@ -385,6 +398,8 @@ package struct WorkerCore: Sendable {
 
   private mutating func stepped(_ progress: TaskProgress, _ milliseconds: Double, _ now: Duration, _ actions: inout [Action]) {
     guard let index = held.firstIndex(where: { $0.task == progress.task }), !held[index].revoked else { return }
+    // One that was given ahead has waited until now.
+    if held[index].step == held[index].firstStep { held[index].since = max(held[index].since, now - .milliseconds(milliseconds)) }
     held[index].step = progress.step
     guard case .live(let session) = link else { return }
     if now >= (held[index].lastProgress.map { $0 + Self.progressInterval } ?? now) {
@@ -401,7 +416,14 @@ package struct WorkerCore: Sendable {
     guard let index = held.firstIndex(where: { $0.task == task }) else { return }
     let was = held.remove(at: index)
     guard !was.revoked else { return }
-    unsettled.append(Unsettled(progress: TaskProgress(task, step: step ?? was.step), message: message))
+    var message = message
+    if case .result(var result) = message {
+      result.firstStep = was.firstStep
+      message = .result(result)
+    }
+    unsettled.append(
+      Unsettled(
+        progress: TaskProgress(task, step: step ?? was.step, firstStep: was.firstStep), since: was.since, message: message))
     if isLive { actions.append(.send(message)) }
   }
 

@@ -13,7 +13,7 @@ import Synchronization
 /// loop.add(socket) { [weak self] in self?.assumeIsolated { $0.receive() } }
 /// ```
 /// A turn of the loop is: wait; the readable and writable sockets' handlers; the timers that are due; the jobs that were enqueued when
-/// the turn began to run them; the turn-end handlers. Everything but `perform`, `stop` and the executor's own methods has to be called
+/// the turn began to run them; the turn-end handlers. Everything but `perform`, `wake`, `stop` and the executor's own methods has to be called
 /// on the loop. `stop` must be called, or the thread and all it refers to live on.
 package final class SocketLoop: SerialExecutor, Sendable {
   package struct TimerID: Hashable, Sendable { fileprivate var rawValue: UInt64 }
@@ -111,6 +111,9 @@ package final class SocketLoop: SerialExecutor, Sendable {
     preconditionOnLoop()
     state.turnEndHandlers.append(body)
   }
+
+  /// Makes sure that a turn begins after this call, whether or not anything arrives. From any thread.
+  package func wake() { CLinuxShims_eventfd_signal(wakeUp) }
 
   // MARK: Jobs
 

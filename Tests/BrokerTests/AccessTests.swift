@@ -222,9 +222,9 @@ struct AccessTests {
       key: TensorKey(job: job, sample: 0, stage: 1), label: 0, seed: 0,
       digest: try #require(ContentDigest([UInt8](repeating: 0, count: 32))),
       numerics: "", stage: "", asker: keys.alice.publicKey)
-    #expect(!driver.core.maySend(order))
+    #expect(!driver.maySend(order))
     order.asker = keys.ops.publicKey
-    #expect(driver.core.maySend(order))
+    #expect(driver.maySend(order))
   }
 
   @Test func termsOfTenantsComeFromTheList() throws {

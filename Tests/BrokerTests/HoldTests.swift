@@ -193,6 +193,29 @@ struct HoldTests {
     #expect(driver.refusal(.history(JobID(rawValue: 9), sample: 0))?.code == .notFound)
   }
 
+  @Test func theHistoryOutlivesTheBroker() throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, slots: 2))
+    let job = driver.submit(2)
+    let given = driver.takeAssignments("a")
+    for one in given { driver.handle(.worker("a", .checkpoint(one.task, TaskCheckpoint(step: 2, tensors: [checkpointTensor(2)])))) }
+    let began = driver.instant.unixMilliseconds
+    driver.restart()
+    driver.pass(700)
+    // One goes on; the other was finished while there was no broker.
+    driver.hello(
+      "a2",
+      makeHello("a", pipeline: pipeline, slots: 2, running: [TaskProgress(given[0].task, step: 3, firstStep: 1, runningMilliseconds: 700)]))
+    var late = driver.result(given[1], pipeline: pipeline)
+    late.firstStep = 1
+    driver.handle(.worker("a2", .result(late)))
+    driver.finish(given[0], at: "a2", pipeline: pipeline)
+    guard case .history(let attempts) = driver.ask(.history(job, sample: 0)) else { throw NoAnswer() }
+    let first = attempts.filter { $0.stage == 0 }
+    #expect(first.map(\.worker) == ["a", "a"] && first.map(\.firstStep) == [1, 1] && first.map(\.state) == [.done, .done])
+    #expect(first[0].startedUnixMilliseconds == began, "\(first)")
+  }
+
   @Test func whatIsNotChosenIsInMemoryAsOnDisk() throws {
     let driver = driver()
     let job = try held(driver, count: 2)

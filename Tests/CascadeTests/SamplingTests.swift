@@ -160,6 +160,6 @@ struct Order: Sendable {
 
   @Test func numericsNamesTheClass() throws {
     let parts = try StageEngine(pipeline, stage: 0, dtype: .f32).numerics.split(separator: "/")
-    #expect(parts.count == 4 && parts[0] == "cpu" && parts[2] == "torch-\(Torch.version)" && parts[3] == "f32")
+    #expect(parts.count == 5 && parts[0] == "cpu" && parts[2] == "torch-\(Torch.version)" && parts[3] == "f32")
   }
 }

@@ -200,6 +200,36 @@ extension TensorsTests {
       try expectClose(added, y.add(residual).floats(), within: 1e-5, "fused add")
     }
 
+    /// Against PyTorch's in float64: images that tiles of 4x4 fill and that they don't, alone and several, with every part there is.
+    @Test(arguments: [(16, 16, 8, 8), (32, 16, 6, 13), (48, 64, 1, 3), (16, 32, 33, 4)])
+    func winogradConvolution(_ channels: Int, _ outputs: Int, _ height: Int, _ width: Int) throws {
+      var numbers = SeededNumbers(seed: UInt64(channels + outputs + height + width))
+      let x = try numbers.tensor([3, channels, height, width]).channelsLast()
+      let kernel = try numbers.tensor([outputs, channels, 3, 3]).mul(0.1)
+      let bias = try numbers.tensor([outputs])
+      let residual = try numbers.tensor([3, outputs, height, width])
+      let weight = try WinogradConvolutionWeight(kernel)
+      let exact = try x.to(.f64).conv2d(kernel.to(.f64), bias.to(.f64), padding: 1).add(residual.to(.f64)).to(.f32)
+      let y = try x.conv2dWinograd(weight: weight, bias: bias, residual: residual)
+      try expectClose(y, exact.floats(), within: 2e-5, "all")
+      let plain = try x.conv2dWinograd(weight: weight)
+      try expectClose(plain, x.conv2d(kernel, padding: 1).floats(), within: 2e-5, "without bias and residual")
+      for sample in 0..<3 {
+        let alone = try x.narrow(dim: 0, start: sample, length: 1).conv2dWinograd(weight: weight)
+        #expect(try alone.contiguous().bytes() == plain.narrow(dim: 0, start: sample, length: 1).contiguous().bytes())
+      }
+    }
+
+    @Test func winogradNamesWhatItCannotTake() throws {
+      #expect(throws: TorchError.self) { _ = try WinogradConvolutionWeight(.zeros(shape: [16, 8, 3, 3])) }
+      #expect(throws: TorchError.self) { _ = try WinogradConvolutionWeight(.zeros(shape: [16, 16, 1, 1])) }
+      let weight = try WinogradConvolutionWeight(.zeros(shape: [16, 16, 3, 3]))
+      for wrong in [[1, 32, 4, 4], [16, 4, 4]] {
+        #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: wrong).conv2dWinograd(weight: weight) }
+      }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 16, 4, 4]).to(.bf16).conv2dWinograd(weight: weight) }
+    }
+
     /// Against the definition in float64.
     @Test func groupNorm() throws {
       var numbers = SeededNumbers(seed: 2)

@@ -80,11 +80,11 @@ import Testing
         try add("convolution \(shape) stride \(stride) of \(side)x\(side)") {
           let kernel = try noise(shape.count == 3 ? shape + [1] : shape).mul(0.1).to(dtype)
           let weight = try serving {
-            try PackedConvolutionWeight(kernel, stride: stride, padding: padding, input: [1, shape[1], side, side])
+            try ServedParameter.convolution(kernel, stride: stride, padding: padding, side: side, on: .cpu)
           }
           let (x, residual) = (try image(shape[1], side), try image(shape[0], side / stride))
           let bias = try noise([shape[0]]).to(dtype)
-          return { try x.conv2dPointwise(weight: weight, bias: bias, residual: residual) }
+          return { try weight.convolve(x, bias, stride: stride, padding: padding, adding: residual) }
         }
         try add("resampling of \(shape[1]) channels of \(side)x\(side)") {
           let x = try image(shape[1], side)

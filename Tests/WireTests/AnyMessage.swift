@@ -64,7 +64,8 @@ enum AnyMessage: Hashable {
       .checkpoint(taskRef(&random), checkpoint(&random)),
       .result(
         TaskResult(
-          task: taskRef(&random), digest: random.bytes(32), computeMilliseconds: real(&random), tensor: tensor(&random, "x0"))),
+          task: taskRef(&random), digest: random.bytes(32), computeMilliseconds: real(&random), firstStep: random.number(),
+          tensor: tensor(&random, "x0"))),
       .failure(taskRef(&random), reason: name(&random), permanent: random.flag()), .beat(running: random.list(upTo: 8, taskProgress)),
       .goodbye(reason: name(&random)),
     ]
@@ -108,7 +109,7 @@ enum AnyMessage: Hashable {
   }
 
   private static func taskProgress(_ random: inout SplitMix64) -> TaskProgress {
-    TaskProgress(taskRef(&random), step: random.number())
+    TaskProgress(taskRef(&random), step: random.number(), firstStep: random.number(), runningMilliseconds: random.number())
   }
 
   private static func checkpoint(_ random: inout SplitMix64) -> TaskCheckpoint {

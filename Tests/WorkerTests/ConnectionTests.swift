@@ -30,8 +30,10 @@ import Worker
   @Test func leavesASilentBrokerAndComesBack() throws {
     var harness = CoreHarness.live()
     _ = harness.command(.assign(assignment(ref(1))))
-    _ = harness.command(.assign(assignment(ref(2))))
-    _ = harness.handle(.compute(.stepped([TaskProgress(ref(1), step: 2), TaskProgress(ref(2), step: 1)], stepMilliseconds: 5)))
+    var resumed = assignment(ref(2))
+    resumed.checkpoint = TaskCheckpoint(step: 1, tensors: [])
+    _ = harness.command(.assign(resumed))
+    _ = harness.handle(.compute(.stepped([TaskProgress(ref(1), step: 2), TaskProgress(ref(2), step: 2)], stepMilliseconds: 5)))
     let lost = harness.pass(.seconds(3))
     #expect(lost.deeds.last == .hangUp)
     #expect(lost.notes.contains { $0.contains("silent for 3.0 s") })
@@ -43,7 +45,10 @@ import Worker
       Issue.record("\(back)")
       return
     }
-    #expect(hello.running == [TaskProgress(ref(2), step: 1), TaskProgress(ref(1), step: 3)])
+    #expect(hello.running.map(\.task) == [ref(2), ref(1)] && hello.running.map(\.step) == [2, 3])
+    // What a broker that was restarted can't know.
+    #expect(hello.running.map(\.firstStep) == [1, 0])
+    #expect(hello.running.allSatisfy { $0.runningMilliseconds == UInt64((harness.now - .seconds(100)) / .milliseconds(1)) })
     #expect(back.sent.dropFirst() == [.result(try result(ref(1)))])
     #expect(!back.contains(.ready))
   }

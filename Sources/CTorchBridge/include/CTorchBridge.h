@@ -144,6 +144,13 @@ wt_status wt_pack_conv2d_weight(wt_tensor weight, int64_t stride, int64_t paddin
 wt_status wt_conv2d_packed(
     wt_tensor x, wt_tensor packed, wt_tensor bias /* NULL */, wt_tensor residual /* NULL */, int64_t stride, int64_t padding,
     wt_activation activation, wt_tensor *out);
+/* A 3x3 filter for wt_conv2d_winograd: f32, channels in multiples of 16. Takes four times the filter's memory. */
+wt_status wt_pack_winograd_weight(wt_tensor weight, wt_tensor *out);
+/* conv2d(x) + bias + residual with stride and padding 1; see WinogradConvolution.cpp. f32 on the CPU; the output is channels-last. Not
+ * differentiable. */
+wt_status wt_conv2d_winograd(wt_tensor x, wt_tensor packed, wt_tensor bias /* NULL */, wt_tensor residual /* NULL */, wt_tensor *out);
+/* Whether oneDNN convolves bf16 on this processor: otherwise wt_pack_conv2d_weight and wt_conv2d_packed refuse it. */
+bool wt_packs_bf16(void);
 
 /* ---- gradients ---- */
 wt_status wt_set_requires_grad(wt_tensor x, bool value);

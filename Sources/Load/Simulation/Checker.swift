@@ -53,6 +53,8 @@ struct Checker {
   var books = JournalModel()
   var terms: Terms
   var quarantined: Set<Process> = []
+  /// The step from which an attempt was told to go on.
+  private var firstSteps: [TaskRef: UInt32] = [:]
   /// Tasks taken from a worker that took no step: it isn't told, and may come back with them.
   private var stalled: [Process: Set<TaskRef>] = [:]
 
@@ -211,8 +213,12 @@ struct Checker {
     case .pardoned(let name, let boot): quarantined.remove(Process(name: name, boot: boot))
     case .leased(let ref):
       for process in Array(stalled.keys) { stalled[process]?.remove(ref) }
-    case .pipeline, .pipelineForgotten, .accepted, .failuresCounted, .checkpointDropped, .forgotten, .retried, .attempted:
-      break
+    case .attempted(let job, let attempt):
+      let task = TaskRef(TaskID(job: job, sample: attempt.sample, stage: attempt.stage), attempt: attempt.number)
+      // The broker may have died before it heard whose it is.
+      guard !attempt.worker.isEmpty, let first = firstSteps[task] else { break }
+      expect(attempt.firstStep == first, .history, "\(task) is said to have begun at step \(attempt.firstStep), and was told \(first)")
+    case .pipeline, .pipelineForgotten, .accepted, .failuresCounted, .checkpointDropped, .forgotten, .retried: break
     }
     if case .stageDone(let task, _, _) = record, case .worker(let peer, .result) = event, let process = peers[peer]?.process {
       expect(!quarantined.contains(process), .quarantine, "a result of \(task) is taken from \(process.name), which is quarantined")
@@ -450,6 +456,7 @@ struct Checker {
 
   /// The checkpoint that goes with an assignment.
   mutating func checkResume(_ order: AssignOrder, at holder: PeerID, _ journal: JournalModel) {
+    firstSteps[order.task] = order.checkpointStep ?? 0
     guard let peer = peers[holder], let sample = journal.openSample(order.task.task), sample.attempt == order.task.attempt else { return }
     let input: UInt64 = order.task.task.stage == 0 ? 0 : 12 << UInt64(2 * (order.task.task.stage - 1))
     let usable = sample.checkpoint.flatMap { checkpoint in

@@ -4,10 +4,18 @@ import Worker
 
 /// A broker's process: the real core, and what is between it and the world. The journal outlives it.
 struct SimulatedBroker: ~Copyable {
-  /// A message of the turn that is on, and how many records were said before it.
+  /// A message, and how many records were said before it.
   struct Message {
     var action: Action
     var records: Int
+  }
+
+  /// What the journal's thread is at, and what waits for it.
+  struct Commit {
+    var records: [Record]
+    var messages: [Message]
+    /// Jobs that are said to be cancelled in it.
+    var cancelled: [JobID]
   }
 
   /// Nothing else of a broker's time is measured in the simulation.
@@ -26,6 +34,8 @@ struct SimulatedBroker: ~Copyable {
   var records: [Record] = []
   var messages: [Message] = []
   var isTurnOn = false
+  /// That of the turn before, until the disk has it.
+  var commit: Commit?
   /// Its records could not be written; they and the messages wait.
   var isStalled = false
   var diskFullUntil: Int64 = 0
@@ -74,6 +84,7 @@ struct SimulatedBroker: ~Copyable {
     records = []
     messages = []
     cancelled = []
+    commit = nil
     isTurnOn = false
     isStalled = false
     crash = nil

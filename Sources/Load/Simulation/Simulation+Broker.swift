@@ -2,8 +2,8 @@ import Broker
 import Logging
 import Wire
 
-/// The broker's service, as `BrokerEngine` does it: what arrives in a turn is handled, then its records are committed, then its messages
-/// leave.
+/// The broker's service, as `BrokerEngine` does it: what arrives while a turn is committed is the next one; its records are committed
+/// together, then its messages leave.
 extension Simulation {
   func startBroker() {
     guard !broker.isUp else { return }
@@ -23,7 +23,9 @@ extension Simulation {
     guard broker.isUp else { return }
     note("the broker dies; \(broker.records.count) records are lost")
     // Only what it has committed can be compared.
-    if broker.records.isEmpty, let difference = broker.core?.differences(fromDisk: broker.journal.snapshot, at: broker.instant(now)).first {
+    if broker.records.isEmpty, broker.commit == nil,
+      let difference = broker.core?.differences(fromDisk: broker.journal.snapshot, at: broker.instant(now)).first
+    {
       checker.note(.disk, difference)
     }
     broker.die()
@@ -84,43 +86,60 @@ extension Simulation {
     return Int64(instant.unixMilliseconds) - instant.milliseconds
   }
 
-  /// Commits, then sends. What cannot be sent is an event too, so this goes on until nothing is left.
+  /// Hands over to the journal's thread what was gathered, unless that is still at what was before.
   func endTurn() {
     broker.isTurnOn = false
     broker.isStalled = false
-    while broker.isUp, !broker.records.isEmpty || !broker.messages.isEmpty {
-      let records = broker.records
-      let messages = broker.messages
-      if !records.isEmpty {
-        if now < broker.diskFullUntil {
-          note("nothing can be written")
-          broker.isStalled = true
-          broker.isTurnOn = true
-          return schedule(.turnEnds(life: broker.life), at: now + Self.stalledRetry)
-        }
-        if let away = broker.nextCommitFails { return killBroker(awayFor: away) }
-        if case .inCommit? = broker.crash?.point, let away = broker.crash?.away {
-          for record in broker.saboteur.torn(records) { broker.journal.apply(record) }
-          return killBroker(awayFor: away)
-        }
+    guard broker.isUp, broker.commit == nil, !broker.records.isEmpty || !broker.messages.isEmpty else { return }
+    broker.commit = SimulatedBroker.Commit(records: broker.records, messages: broker.messages, cancelled: broker.cancelled)
+    broker.records = []
+    broker.messages = []
+    broker.cancelled = []
+    schedule(.commitEnds(life: broker.life), at: now + Int64.random(in: 0...2, using: &broker.random))
+  }
+
+  /// It is on disk: sends what waited for it, and goes on with what was gathered since.
+  func endCommit() {
+    guard let commit = broker.commit else { return }
+    if !commit.records.isEmpty {
+      if now < broker.diskFullUntil {
+        note("nothing can be written")
+        broker.commit = nil
+        broker.records = commit.records + broker.records
+        broker.messages = commit.messages + broker.messages
+        broker.cancelled = commit.cancelled + broker.cancelled
+        broker.isStalled = true
+        broker.isTurnOn = true
+        return schedule(.turnEnds(life: broker.life), at: now + Self.stalledRetry)
       }
-      broker.records = []
-      broker.messages = []
-      for record in broker.saboteur.written(records) {
-        checker.checkWritten(record, broker.journal)
-        broker.journal.apply(record)
+      if let away = broker.nextCommitFails { return killBroker(awayFor: away) }
+      if case .inCommit? = broker.crash?.point, let away = broker.crash?.away {
+        for record in broker.saboteur.torn(commit.records) { broker.journal.apply(record) }
+        return killBroker(awayFor: away)
       }
-      if let fault = broker.journal.faults.first { checker.note(.records, fault) }
-      broker.committed += records.count
-      let cancelled = broker.cancelled
-      broker.cancelled = []
-      for job in cancelled { checker.checkCancelled(job, broker.journal) }
-      for (index, message) in messages.enumerated() {
-        if !records.isEmpty, let crash = broker.crash, crash.point.isDue(after: index) { return killBroker(awayFor: crash.away) }
-        perform(message)
-      }
-      if !records.isEmpty, let crash = broker.crash, crash.point.isDue(after: .max) { return killBroker(awayFor: crash.away) }
     }
+    broker.commit = nil
+    for record in broker.saboteur.written(commit.records) {
+      checker.checkWritten(record, broker.journal)
+      broker.journal.apply(record)
+    }
+    if let fault = broker.journal.faults.first { checker.note(.records, fault) }
+    broker.committed += commit.records.count
+    for job in commit.cancelled { checker.checkCancelled(job, broker.journal) }
+    for (index, message) in commit.messages.enumerated() {
+      if !commit.records.isEmpty, let crash = broker.crash, crash.point.isDue(after: index) { return killBroker(awayFor: crash.away) }
+      perform(message)
+    }
+    if !commit.records.isEmpty, let crash = broker.crash, crash.point.isDue(after: .max) { return killBroker(awayFor: crash.away) }
+    endTurn()
+  }
+
+  /// Nothing is left that the disk does not have.
+  func endAllTurns() {
+    repeat {
+      endTurn()
+      endCommit()
+    } while !broker.isStalled && (broker.commit != nil || !broker.records.isEmpty || !broker.messages.isEmpty)
   }
 
   /// How long a broker that could not write waits before it tries again.

@@ -12,6 +12,7 @@ final class Simulation {
     case brokerStarts
     case brokerWakes(life: Int)
     case turnEnds(life: Int)
+    case commitEnds(life: Int)
     case arrives(Network.Arrival)
     case remade(Int)
     case machineStarts(Int)
@@ -119,6 +120,7 @@ final class Simulation {
       strike(plan.faults[index].kind)
     case .brokerStarts: startBroker()
     case .brokerWakes(let life): if life == broker.life, !isBrokerFrozen(occurrence) { wakeBroker() }
+    case .commitEnds(let life): if life == broker.life, !isBrokerFrozen(occurrence) { endCommit() }
     case .turnEnds(let life): if life == broker.life, !isBrokerFrozen(occurrence) { endTurn() }
     case .arrives(let arrival): arrive(arrival)
     case .remade(let connection): if broker.isUp { scheduleArrivals(network.remake(connection, at: now)) }
@@ -185,7 +187,7 @@ final class Simulation {
 
   private func checkEnd() {
     audit()
-    endTurn()
+    endAllTurns()
     guard broker.isUp else { return }
     if let difference = broker.core?.differences(fromDisk: broker.journal.snapshot, at: broker.instant(now)).first {
       checker.note(.disk, difference)

@@ -16,6 +16,7 @@ package struct Violation: Hashable, Sendable, CustomStringConvertible {
     case watchers = "whoever watches a job is told of its end"
     case bytes = "every output equals the oracle's"
     case resume = "a task goes on from its last checkpoint"
+    case history = "a history tells from which step each attempt went on"
     case givenUp = "a sample is given up only after so many failures"
     case cancelled = "a cancelled job is at rest"
     case admission = "no more is accepted than the limits allow"

@@ -135,6 +135,8 @@ final class CoreDriver {
     return refusal
   }
 
+  func maySend(_ order: ImageOrder) -> Bool { core.maySend(order) }
+
   func status(_ job: JobID) -> JobStatus? {
     guard case .jobs(let jobs) = ask(.status(job, limit: 0)) else { return nil }
     return jobs.first

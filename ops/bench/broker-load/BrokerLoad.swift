@@ -28,13 +28,13 @@ struct BrokerLoad: AsyncParsableCommand {
   var samplesPerJob = 16
 
   @Option(help: "Samples submitted and not finished, at a time.")
-  var open = 4_096
+  var open = 8_192
 
   @Option(help: "Workers, each on its own connection.")
   var workerCount = 4
 
   @Option(help: "Tasks a worker holds at a time.")
-  var slots: UInt32 = 256
+  var slots: UInt32 = 1_024
 
   @Option(help: "Width and height of the outputs, which are three planes of f32.")
   var resolution: UInt32 = 8

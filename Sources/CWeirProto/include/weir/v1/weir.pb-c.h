@@ -950,10 +950,21 @@ struct  Weir__V1__TaskProgress
    * steps finished
    */
   uint32_t step;
+  /*
+   * In Hello, for a broker that was restarted:
+   */
+  /*
+   * the step it was given to go on from
+   */
+  uint32_t first_step;
+  /*
+   * for how long it has been at it
+   */
+  uint64_t running_ms;
 };
 #define WEIR__V1__TASK_PROGRESS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__task_progress__descriptor) \
-    , NULL, 0 }
+    , NULL, 0, 0, 0 }
 
 
 struct  Weir__V1__Hello
@@ -1079,10 +1090,14 @@ struct  Weir__V1__Result
    */
   ProtobufCBinaryData digest;
   double compute_ms;
+  /*
+   * the step it was given to go on from
+   */
+  uint32_t first_step;
 };
 #define WEIR__V1__RESULT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__result__descriptor) \
-    , NULL, {0,NULL}, 0 }
+    , NULL, {0,NULL}, 0, 0 }
 
 
 struct  Weir__V1__Failure
