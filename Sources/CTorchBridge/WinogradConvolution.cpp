@@ -27,7 +27,7 @@ constexpr int64_t side = 4, reach = 6;
 // Tiles whose products are formed together: their sums fill the registers.
 constexpr int together = 6;
 // A block of tiles and its products should stay in a second-level cache.
-constexpr int64_t blockBytes = 220 << 10;
+constexpr int64_t blockBytes = 128 << 10;
 
 constexpr float a = 0.625f, b = 1.5f, a2 = a * a, b2 = b * b;
 
