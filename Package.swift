@@ -75,7 +75,7 @@ let targets: [Target] = [
   library("Diffusion"),
   library("UNet", ["Tensors"]),
   library("Cascade", ["UNet", "Diffusion", "Tensors", "Digests"]),
-  library("Broker", ["Wire", "ZeroMQ", "Digests", grdb, sqlite, logging, lifecycle, deque, heap]),
+  library("Broker", ["Wire", "ZeroMQ", "Digests", "CLinuxShims", grdb, sqlite, logging, lifecycle, deque, heap]),
   library("Worker", ["Wire", "ZeroMQ", "Digests", logging, lifecycle]),
   library("NetworkEngine", ["Worker", "Wire", "Cascade", "Diffusion", "Tensors"]),
   library("Client", ["Wire", "ZeroMQ", "Digests", logging]),

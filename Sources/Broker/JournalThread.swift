@@ -1,4 +1,6 @@
+import CLinuxShims
 import Dispatch
+import Foundation
 import Synchronization
 
 /// A thread for the journal: it puts one turn on disk while the broker's own handles the next.
@@ -19,39 +21,47 @@ final class JournalThread {
   }
 
   private final class Handover: Sendable {
+    let work = Mutex<Work?>(nil)
     let outcome = Mutex<Outcome?>(nil)
-    let isThere = DispatchSemaphore(value: 0)
+    /// Signalled without work, it ends the thread.
+    let mayBegin = DispatchSemaphore(value: 0)
+    let hasEnded = DispatchSemaphore(value: 0)
   }
 
-  private let journal: Journal
-  private let queue = DispatchQueue(label: "weir-journal")
   private let handover = Handover()
-  private let onOutcome: @Sendable () -> Void
   private(set) var isBusy = false
 
   /// - Parameter onOutcome: called on this thread when `outcome` has something to give.
   init(_ journal: Journal, onOutcome: @escaping @Sendable () -> Void) {
-    self.journal = journal
-    self.onOutcome = onOutcome
+    // The semaphores order what this thread does to it against what the owner does before and after.
+    nonisolated(unsafe) let journal = journal
+    // One thread from first to last, not a queue's: each thread has memory of its own that it frees into.
+    Thread.detachNewThread { [handover] in
+      CLinuxShims_set_thread_name("weir-journal")
+      while true {
+        handover.mayBegin.wait()
+        guard let work = handover.work.withLock({ $0.take() }) else { return }
+        let outcome = Self.perform(work, on: journal)
+        handover.outcome.withLock { $0 = outcome }
+        handover.hasEnded.signal()
+        onOutcome()
+      }
+    }
   }
+
+  deinit { handover.mayBegin.signal() }
 
   /// Begins, when the work before has ended and its outcome was taken.
   func begin(_ work: Work) {
     precondition(!isBusy, "the journal is in use")
     isBusy = true
-    // The queue orders what this thread does to it against what the owner does before and after.
-    nonisolated(unsafe) let journal = journal
-    queue.async { [handover, onOutcome] in
-      let outcome = Self.perform(work, on: journal)
-      handover.outcome.withLock { $0 = outcome }
-      handover.isThere.signal()
-      onOutcome()
-    }
+    handover.work.withLock { $0 = work }
+    handover.mayBegin.signal()
   }
 
   /// What came of the work, once; `nil` if there is none, or if it goes on and the caller does not wait.
   func outcome(waits: Bool) -> Outcome? {
-    guard isBusy, handover.isThere.wait(timeout: waits ? .distantFuture : .now()) == .success else { return nil }
+    guard isBusy, handover.hasEnded.wait(timeout: waits ? .distantFuture : .now()) == .success else { return nil }
     isBusy = false
     return handover.outcome.withLock { $0.take() }
   }
