@@ -100,7 +100,6 @@ final class BrokerEngine {
     // Before the journal, for it finds mistakes in what somebody wrote; and before the sockets bind, or they would let everyone in.
     door = try configuration.keys.map { try Doorkeeper($0, context, on: loop, logger) }
     journal = try Journal(directory: configuration.dataDirectory)
-    journalThread = JournalThread(journal) { [loop] in loop.wake() }
     for finding in journal.findings { logger.error("\(configuration.dataDirectory): \(finding)") }
     core = BrokerCore(
       limits: configuration.limits, access: door?.list, restoring: try journal.restore(),
@@ -126,6 +125,8 @@ final class BrokerEngine {
     clients = Outbox(clientSocket, maxBytesPerPeer: Self.maxReplyBytesPerClient)
     workers = Outbox(workerSocket, maxBytesPerPeer: Self.maxCommandBytesPerWorker)
     endpoints = BrokerService.Endpoints(clients: try clientSocket.lastEndpoint, workers: try workerSocket.lastEndpoint)
+    // Last of all that may fail, for whoever tries again wants the journal free.
+    journalThread = JournalThread(journal) { [loop] in loop.wake() }
     let port = try BindAddress(endpoints.workers).port
     core.listening(onWorkerPort: UInt32(port))
 
