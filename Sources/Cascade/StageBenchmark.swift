@@ -9,7 +9,8 @@ package struct StageBenchmark: Sendable, Codable {
   package let dtype: String
   /// Of a whole step of the batch: network, sampler, copies. Medians, as is `convMilliseconds`.
   package let stepMilliseconds: Double
-  /// Of the same step's convolutions and linear layers alone, with the same inputs, weights and threads; taken by turns with the steps.
+  /// Of the same step's convolutions and linear layers alone, by oneDNN (on a GPU, its library), with the same inputs and threads; taken by
+  /// turns with the steps. Where a step convolves by Winograd's method it can take less than that.
   package let convMilliseconds: Double
   /// The one by the other.
   package let ratio: Double

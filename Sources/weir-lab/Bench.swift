@@ -8,7 +8,7 @@ struct Bench: ParsableCommand {
     abstract: "Time every stage's step against its convolutions alone.",
     discussion: """
       For each stage and batch size, medians of: step_ms, one denoising step of the whole batch; conv_ms, the same step's convolutions and \
-      linear layers alone, taken by turns with the steps; ratio, the one by the other; gflops, those layers' work divided by step_ms.
+      linear layers alone as oneDNN (on a GPU, its library) computes them, taken by turns with the steps; ratio, the one by the other; gflops, those layers' work divided by step_ms.
       """)
 
   @Option(help: "The pipeline's folder, with its cascade.json and weights.")
