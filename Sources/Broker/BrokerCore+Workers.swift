@@ -304,7 +304,7 @@ extension BrokerCore {
     let steps = job.steps(ofStage: Int(task.stage))
     // An old attempt's result is as good as the one that another worker is still at.
     if let lease = heldLease(ref, by: worker) {
-      // Of an adopted one nobody knows where it began.
+      // Of an adopted one only its worker says where it began, and one of an older version does not.
       if steps > lease.firstStep, lease.origin == .given {
         let milliseconds = result.computeMilliseconds / Double(steps - lease.firstStep)
         stepTimes.add(milliseconds, worker.stage, numerics: worker.hello.numerics)

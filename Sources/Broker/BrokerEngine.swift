@@ -57,7 +57,7 @@ final class BrokerEngine {
   private var arrivals: [Arrival] = []
   private var records: [Record] = []
   private var messages: [Action] = []
-  /// What arrived since they were begun.
+  /// Bytes that arrived since the last commit began.
   private var gatheredBytes = 0
   /// Messages of the turn that is being committed.
   private var sending: [Action] = []

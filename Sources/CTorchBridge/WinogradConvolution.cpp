@@ -2,8 +2,8 @@
 // plain sum takes 144.
 //
 // An output is A'[(G g G') * (B' d B)]A of its 6x6 input tile d and the filter g, the products summed over the input channels. The
-// interpolation points are 0, +-5/8, +-3/2 and infinity: exact in binary and near one another in size, so that the result is as good as
-// twice the rounding of the plain sum allows, where the usual 0, +-1, +-2 lose another digit.
+// interpolation points are 0, +-5/8, +-3/2 and infinity: exact in binary and near one another in size, so that rounding costs about twice what
+// it costs the plain sum. With the usual 0, +-1, +-2 it is seven times.
 //
 // The bytes of a tile depend on that tile alone: neither on the batch nor on how tiles are shared out.
 #include "Internal.hpp"

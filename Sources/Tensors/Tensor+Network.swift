@@ -85,7 +85,7 @@ extension Tensor {
     }
   }
 
-  /// conv2d + bias + residual with a third to half of the time that plain sums take, and twice their rounding. f32 on the CPU; the result is
+  /// conv2d + bias + residual in about a third to half of the time that plain sums take, with about twice their rounding. f32 on the CPU; the result is
   /// channels-last. A sample's bytes depend on that sample alone. Not differentiable.
   package func conv2dWinograd(
     weight: WinogradConvolutionWeight, bias: Tensor? = nil, residual: Tensor? = nil
