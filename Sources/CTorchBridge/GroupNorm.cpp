@@ -4,11 +4,11 @@
 // in one fixed order by whichever thread takes it; the units' sums are added in index order. So neither the batch, nor the slot
 // in it, nor the thread count has a say. Sums of 64 numbers are f32, around a pivot (the channel's first element) so that a mean
 // far from zero costs no digits; everything above that is double.
+#include "GroupNorm.hpp"
 #include "Internal.hpp"
-#include "Vectors.hpp"
+#include "Parallel.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -25,31 +25,11 @@ constexpr int64_t runLength = 64;
 // Elements of one unit of work, about: in bf16 they fill a first-level cache.
 constexpr int64_t unitElements = 16384;
 
-// x becomes x / (1 + exp(-x)). exp by Cody-Waite reduction and a degree 6 polynomial (Cephes' expf), good to about 2 ulp.
+// x becomes x / (1 + exp(-x)).
 WEIR_INLINE void silu(Floats &x) {
-  Floats t = -x;
-  // Below the first, 1 + exp(t) is 1; at the second, power is infinite and the result 0.
-  const Floats low = Floats{} - 87.0f, high = Floats{} + 89.0f;
-  t = t < low ? low : t;
-  t = t > high ? high : t;
-  // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
-  const Floats magic = Floats{} + 12582912.0f;
-  const Floats shifted = t * 1.44269504088896341f + magic;
-  const Floats n = shifted - magic;
-  Floats r = t - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  Words exponent;
-  std::memcpy(&exponent, &shifted, sizeof exponent);
-  exponent = (exponent + 127) << 23;
-  Floats power;
-  std::memcpy(&power, &exponent, sizeof power);
-  x = x / (1.0f + p * power);
+  Floats power = -x;
+  exponential(power);
+  x = x / (1.0f + power);
 }
 
 // ---- sums ----
@@ -165,8 +145,10 @@ WEIR_INLINE void sumRun(const Element *elements, int64_t count, float pivot, dou
 // What pass 2 needs of each channel: `m` is the group's mean in f32, and `b` makes up for what that rounding lost.
 struct Coefficients {
   float *m, *a, *b;
+  // One over the group's standard deviation.
+  float *inverse;
 
-  Coefficients from(int64_t channel) const { return {m + channel, a + channel, b + channel}; }
+  Coefficients from(int64_t channel) const { return {m + channel, a + channel, b + channel, inverse + channel}; }
 };
 
 template <bool Silu>
@@ -301,6 +283,7 @@ void coefficients(const Problem &p, int64_t sample, const double *sums, const do
       out.m[c] = rounded;
       out.a[c] = static_cast<float>(factor);
       out.b[c] = static_cast<float>(constant);
+      out.inverse[c] = static_cast<float>(inverse);
     }
   }
 }
@@ -309,14 +292,13 @@ void coefficients(const Problem &p, int64_t sample, const double *sums, const do
 constexpr int64_t grain = 2;
 
 template <class Element>
-void runChannelsLast(const Problem &p, const Element *x, Element *y) {
+void runChannelsLast(const Problem &p, const Element *x, Element *y, const Coefficients &all) {
   const int64_t rows = std::clamp<int64_t>(unitElements / p.channels, 1, p.pixels);
   const int64_t units = (p.pixels + rows - 1) / rows, size = p.pixels * p.channels, c = p.channels;
   std::vector<double> sums(p.samples * units * c), squares(p.samples * units * c);
-  std::vector<float> pivot(p.samples * c), m(p.samples * c), a(p.samples * c), b(p.samples * c);
-  const Coefficients all{m.data(), a.data(), b.data()};
+  std::vector<float> pivot(p.samples * c);
   for (int64_t i = 0; i < p.samples * c; i++) pivot[i] = one(x + i / c * size + i % c);
-  at::parallel_for(0, p.samples * units, grain, [&](int64_t begin, int64_t end) {
+  parallelFor(p.samples * units, grain, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; unit++) {
       const int64_t sample = unit / units, row = unit % units * rows;
       sumRowsOf(
@@ -333,7 +315,7 @@ void runChannelsLast(const Problem &p, const Element *x, Element *y) {
     }
     coefficients(p, sample, total, totalSquares, &pivot[sample * c], all.from(sample * c));
   }
-  at::parallel_for(0, p.samples * units, grain, [&](int64_t begin, int64_t end) {
+  parallelFor(p.samples * units, grain, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; unit++) {
       const int64_t sample = unit / units, row = unit % units * rows, at = sample * size + row * c;
       applyRowsOf(x + at, y + at, std::min(rows, p.pixels - row), c, all.from(sample * c), p.silu);
@@ -342,13 +324,12 @@ void runChannelsLast(const Problem &p, const Element *x, Element *y) {
 }
 
 template <class Element>
-void runContiguous(const Problem &p, const Element *x, Element *y) {
+void runContiguous(const Problem &p, const Element *x, Element *y, const Coefficients &all) {
   const int64_t c = p.channels, channels = p.samples * c;
   const int64_t perThread = std::max<int64_t>(1, grain * unitElements / p.pixels);
   std::vector<double> sums(channels), squares(channels);
-  std::vector<float> pivot(channels), m(channels), a(channels), b(channels);
-  const Coefficients all{m.data(), a.data(), b.data()};
-  at::parallel_for(0, channels, perThread, [&](int64_t begin, int64_t end) {
+  std::vector<float> pivot(channels);
+  parallelFor(channels, perThread, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
       pivot[i] = one(x + i * p.pixels);
       sumRunOf(x + i * p.pixels, p.pixels, pivot[i], &sums[i], &squares[i]);
@@ -357,16 +338,19 @@ void runContiguous(const Problem &p, const Element *x, Element *y) {
   for (int64_t sample = 0; sample < p.samples; sample++) {
     coefficients(p, sample, &sums[sample * c], &squares[sample * c], &pivot[sample * c], all.from(sample * c));
   }
-  at::parallel_for(0, channels, perThread, [&](int64_t begin, int64_t end) {
+  parallelFor(channels, perThread, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) applyRunOf(x + i * p.pixels, y + i * p.pixels, p.pixels, all.from(i), p.silu);
   });
 }
 
 template <class Element>
-void run(const Problem &p, bool channelsLast, const at::Tensor &x, at::Tensor &y) {
+void run(const Problem &p, bool channelsLast, const at::Tensor &x, at::Tensor &y, at::Tensor &coefficients) {
   const auto from = static_cast<const Element *>(x.const_data_ptr());
   const auto to = static_cast<Element *>(y.mutable_data_ptr());
-  channelsLast ? runChannelsLast(p, from, to) : runContiguous(p, from, to);
+  float *numbers = coefficients.mutable_data_ptr<float>();
+  const int64_t count = p.samples * p.channels;
+  const Coefficients all{numbers, numbers + count, numbers + 2 * count, numbers + 3 * count};
+  channelsLast ? runChannelsLast(p, from, to, all) : runContiguous(p, from, to, all);
 }
 
 // Whether a pixel's channels are neighbours in memory, for any number of pixel dimensions.
@@ -399,10 +383,13 @@ std::optional<at::Tensor> perChannel(const std::optional<at::Tensor> &given, con
 
 const float *data(const std::optional<at::Tensor> &tensor) { return tensor ? tensor->const_data_ptr<float>() : nullptr; }
 
+}  // namespace
+
+namespace weir {
+
 at::Tensor fusedGroupNorm(
     const at::Tensor &x, int64_t groups, const std::optional<at::Tensor> &weight, const std::optional<at::Tensor> &bias, double eps,
-    const std::optional<at::Tensor> &scale, const std::optional<at::Tensor> &shift, bool silu, bool overwrite) {
-  TORCH_CHECK(!(c10::GradMode::is_enabled() && x.requires_grad()), "the fused GroupNorm has no gradient; use groupNorm for training");
+    const std::optional<at::Tensor> &scale, const std::optional<at::Tensor> &shift, bool silu, bool overwrite, at::Tensor *kept) {
   TORCH_CHECK(x.dim() >= 2, "GroupNorm takes (N, C, ...), not ", x.sizes());
   const int64_t samples = x.size(0), channels = x.size(1);
   TORCH_CHECK(groups >= 1 && channels % groups == 0, channels, " channels do not form ", groups, " equal groups");
@@ -432,11 +419,14 @@ at::Tensor fusedGroupNorm(
   if (x.numel() == 0) return y;
   const Problem problem{samples, channels, x.numel() / (samples * channels), groups, eps, silu,
                         data(gamma), data(beta), data(scales), data(shifts)};
-  x.scalar_type() == at::kFloat ? run<float>(problem, channelsLast, input, y) : run<BFloat16>(problem, channelsLast, input, y);
+  at::Tensor coefficients = at::empty({4, samples, channels}, x.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous));
+  x.scalar_type() == at::kFloat ? run<float>(problem, channelsLast, input, y, coefficients)
+                                : run<BFloat16>(problem, channelsLast, input, y, coefficients);
+  if (kept) *kept = coefficients;
   return y;
 }
 
-}  // namespace
+}  // namespace weir
 
 const char *wt_fused_kernel_target(void) {
 #if defined(__x86_64__)
@@ -453,7 +443,10 @@ wt_status wt_fused_group_norm(
     wt_tensor x, int64_t groups, wt_tensor weight, wt_tensor bias, double eps, wt_tensor scale, wt_tensor shift, bool silu,
     bool overwrite, wt_tensor *out) {
   return guarded([&] {
+    TORCH_CHECK(
+        !(c10::GradMode::is_enabled() && value(x).requires_grad()), "this GroupNorm has no gradient: use the one for training, or no "
+        "gradients");
     *out = wrap(
-        fusedGroupNorm(value(x), groups, optional(weight), optional(bias), eps, optional(scale), optional(shift), silu, overwrite));
+        fusedGroupNorm(value(x), groups, optional(weight), optional(bias), eps, optional(scale), optional(shift), silu, overwrite, nullptr));
   });
 }

@@ -1,116 +1,37 @@
 // 3x3 convolution in f32 by Winograd's minimal filtering, F(4x4, 3x3) (Lavin & Gray 2015): 36 products a channel pair make 16 outputs, where the
 // plain sum takes 144.
 //
-// An output is A'[(G g G') * (B' d B)]A of its 6x6 input tile d and the filter g, the products summed over the input channels. The
-// interpolation points are 0, +-5/8, +-3/2 and infinity: exact in binary and near one another in size, so that rounding costs about twice what
-// it costs the plain sum. With the usual 0, +-1, +-2 it is seven times.
-//
 // The bytes of a tile depend on that tile alone: neither on the batch nor on how tiles are shared out.
 #include "Internal.hpp"
-#include "Vectors.hpp"
+#include "Parallel.hpp"
+#include "Winograd.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <memory>
 
 using namespace weir;
+using namespace weir::winograd;
 
 namespace {
-
-constexpr int points = 36;
-// Outputs of a tile, and inputs, in each direction.
-constexpr int64_t side = 4, reach = 6;
-// Tiles whose products are formed together: their sums fill the registers.
-constexpr int together = 6;
-// A block of tiles and its products should stay in a second-level cache.
-constexpr int64_t blockBytes = 128 << 10;
-
-constexpr float a = 0.625f, b = 1.5f, a2 = a * a, b2 = b * b;
-
-struct Problem {
-  int64_t height, width, in, out;
-
-  int64_t across() const { return (width + side - 1) / side; }
-  int64_t tiles() const { return across() * ((height + side - 1) / side); }
-  int64_t tilesPerBlock() const {
-    const int64_t fitting = blockBytes / static_cast<int64_t>(points * sizeof(float)) / (in + out);
-    return std::clamp<int64_t>(fitting / together * together, together, (tiles() + together - 1) / together * together);
-  }
-};
-
-// B' d
-WEIR_INLINE void transformInput(
-    const Floats &d0, const Floats &d1, const Floats &d2, const Floats &d3, const Floats &d4, const Floats &d5, Floats out[reach]) {
-  const Floats e = d4 - b2 * d2, f = a * (d3 - b2 * d1), g = d4 - a2 * d2, h = b * (d3 - a2 * d1);
-  out[0] = d4 - (a2 + b2) * d2 + (a2 * b2) * d0;
-  out[1] = e + f;
-  out[2] = e - f;
-  out[3] = g + h;
-  out[4] = g - h;
-  out[5] = d5 - (a2 + b2) * d3 + (a2 * b2) * d1;
-}
-
-// A' m
-WEIR_INLINE void transformOutput(const Floats m[reach], Floats out[side]) {
-  const Floats p = m[1] + m[2], q = m[1] - m[2], r = m[3] + m[4], s = m[3] - m[4];
-  out[0] = m[0] + p + r;
-  out[1] = a * q + b * s;
-  out[2] = a2 * p + b2 * r;
-  out[3] = (a2 * a) * q + (b2 * b) * s + m[5];
-}
-
-// Of `rows` tiles at one point, the sums over all input channels for `lanes` output channels.
-template <int rows>
-WEIR_INLINE void multiply(const float *tiles, const float *filters, const Problem &p, float *products) {
-  Floats sums[rows] = {};
-  for (int64_t c = 0; c < p.in; c++) {
-    Floats filter;
-    load(filters + c * lanes, filter);
-    for (int row = 0; row < rows; row++) sums[row] += tiles[row * p.in + c] * filter;
-  }
-  for (int row = 0; row < rows; row++) store(sums[row], products + row * p.out);
-}
 
 // Tiles `first` ..< `first + count` of one sample. `tiles` and `products` are scratch for (points, count, in) and (points, count, out) numbers.
 WEIR_CLONES void convolveTiles(
     const Problem &p, int64_t first, int64_t count, const float *x, const float *filters, const float *bias, const float *residual, float *y,
     float *tiles, float *products) {
-  for (int64_t tile = 0; tile < count; tile++) {
-    const int64_t top = (first + tile) / p.across() * side - 1, left = (first + tile) % p.across() * side - 1;
-    const bool isInside = top >= 0 && left >= 0 && top + reach <= p.height && left + reach <= p.width;
-    for (int64_t c = 0; c < p.in; c += lanes) {
-      Floats columns[reach][reach];
-      for (int64_t j = 0; j < reach; j++) {
-        Floats d[reach];
-        for (int64_t i = 0; i < reach; i++) {
-          const int64_t row = top + i, column = left + j;
-          if (isInside || (row >= 0 && row < p.height && column >= 0 && column < p.width)) {
-            load(x + (row * p.width + column) * p.in + c, d[i]);
-          } else {
-            d[i] = Floats{};
-          }
-        }
-        transformInput(d[0], d[1], d[2], d[3], d[4], d[5], columns[j]);
-      }
-      for (int64_t i = 0; i < reach; i++) {
-        Floats row[reach];
-        transformInput(columns[0][i], columns[1][i], columns[2][i], columns[3][i], columns[4][i], columns[5][i], row);
-        for (int64_t j = 0; j < reach; j++) store(row[j], tiles + ((i * reach + j) * count + tile) * p.in + c);
-      }
-    }
-  }
+  for (int64_t tile = 0; tile < count; tile++) gatherTile(p, first + tile, x, tiles + tile * p.in, count * p.in);
   for (int64_t point = 0; point < points; point++) {
     for (int64_t k = 0; k < p.out; k += lanes) {
       const float *from = tiles + point * count * p.in, *panel = filters + (point * p.out + k) * p.in;
       float *to = products + point * count * p.out + k;
       int64_t tile = 0;
-      for (; tile + together <= count; tile += together) multiply<together>(from + tile * p.in, panel, p, to + tile * p.out);
-      for (; tile + 2 <= count; tile += 2) multiply<2>(from + tile * p.in, panel, p, to + tile * p.out);
-      for (; tile < count; tile++) multiply<1>(from + tile * p.in, panel, p, to + tile * p.out);
+      for (; tile + together <= count; tile += together) {
+        multiply<together, true>(from + tile * p.in, p.in, 1, panel, lanes, p.in, to + tile * p.out, p.out);
+      }
+      for (; tile + 2 <= count; tile += 2) multiply<2, true>(from + tile * p.in, p.in, 1, panel, lanes, p.in, to + tile * p.out, p.out);
+      for (; tile < count; tile++) multiply<1, true>(from + tile * p.in, p.in, 1, panel, lanes, p.in, to + tile * p.out, p.out);
     }
   }
   for (int64_t tile = 0; tile < count; tile++) {
@@ -160,21 +81,41 @@ float *scratch(int64_t count) {
   return memory.get();
 }
 
-// G g G', as (36, out / lanes, in, lanes).
+// Vectors `begin` ..< `end` of `count`, from nine numbers a filter to 36.
+WEIR_CLONES void transformFilters(const float *taps, int64_t begin, int64_t end, int64_t count, float *filters) {
+  for (int64_t i = begin; i < end; i++) {
+    Floats columns[3][reach];
+    for (int64_t column = 0; column < 3; column++) {
+      Floats g[3];
+      for (int64_t row = 0; row < 3; row++) load(taps + (i * 9 + row * 3 + column) * lanes, g[row]);
+      transformFilter(g, columns[column]);
+    }
+    for (int64_t row = 0; row < reach; row++) {
+      const Floats g[3] = {columns[0][row], columns[1][row], columns[2][row]};
+      Floats out[reach];
+      transformFilter(g, out);
+      for (int64_t column = 0; column < reach; column++) store(out[column], filters + ((row * reach + column) * count + i) * lanes);
+    }
+  }
+}
+
+}  // namespace
+
+namespace weir::winograd {
+
 at::Tensor pack(const at::Tensor &weight) {
   TORCH_CHECK(
-      weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 && weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0,
-      "a Winograd convolution takes 3x3 filters and channels in multiples of ", lanes, ", not ", weight.sizes());
-  const double pa = a, pb = b, na = 1 / (2 * pa * pa * (pa * pa - pb * pb)), nb = 1 / (2 * pb * pb * (pb * pb - pa * pa));
-  const double n0 = 1 / (pa * pa * pb * pb);
-  const at::Tensor g = at::tensor(
-                           {n0, 0.0, 0.0, na, pa * na, pa * pa * na, na, -pa * na, pa * pa * na, nb, pb * nb, pb * pb * nb, nb, -pb * nb,
-                            pb * pb * nb, 0.0, 0.0, 1.0},
-                           at::kDouble)
-                           .reshape({reach, 3});
-  const int64_t out = weight.size(0), in = weight.size(1);
-  const at::Tensor filters = g.matmul(weight.detach().to(at::kDouble)).matmul(g.t()).to(at::kFloat);
-  return filters.permute({2, 3, 0, 1}).reshape({points, out / lanes, lanes, in}).transpose(2, 3).contiguous();
+      weight.dim() == 4 && weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.size(2) == 3 && weight.size(3) == 3 &&
+          weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0,
+      "a Winograd convolution takes f32 3x3 filters on the CPU and channels in multiples of ", lanes, ", not ", weight.scalar_type(), " ",
+      weight.sizes());
+  const int64_t panels = weight.size(0) / lanes, in = weight.size(1);
+  const at::Tensor taps = weight.detach().reshape({panels, lanes, in, 9}).permute({0, 2, 3, 1}).contiguous();
+  at::Tensor filters = at::empty({points, panels, in, lanes}, taps.options());
+  parallelFor(panels * in, 256, [&](int64_t begin, int64_t end) {
+    transformFilters(taps.const_data_ptr<float>(), begin, end, panels * in, filters.mutable_data_ptr<float>());
+  });
+  return filters;
 }
 
 at::Tensor convolve(
@@ -193,7 +134,7 @@ at::Tensor convolve(
   if (y.numel() == 0) return y;
   const int64_t perBlock = p.tilesPerBlock(), blocks = (p.tiles() + perBlock - 1) / perBlock;
   const int64_t inputs = p.height * p.width * p.in, outputs = p.height * p.width * p.out;
-  at::parallel_for(0, x.size(0) * blocks, 1, [&](int64_t begin, int64_t end) {
+  parallelFor(x.size(0) * blocks, 1, [&](int64_t begin, int64_t end) {
     float *tiles = scratch(points * perBlock * (p.in + p.out));
     for (int64_t block = begin; block < end; block++) {
       const int64_t sample = block / blocks, first = block % blocks * perBlock, count = std::min(perBlock, p.tiles() - first);
@@ -206,18 +147,18 @@ at::Tensor convolve(
   return y;
 }
 
-}  // namespace
+}  // namespace weir::winograd
 
 wt_status wt_pack_winograd_weight(wt_tensor weight, wt_tensor *out) {
   return guarded([&] {
     const at::NoGradGuard noGradients;
-    *out = wrap(pack(value(weight)));
+    *out = wrap(winograd::pack(value(weight)));
   });
 }
 
 wt_status wt_conv2d_winograd(wt_tensor x, wt_tensor packed, wt_tensor bias, wt_tensor residual, wt_tensor *out) {
   return guarded([&] {
     const at::NoGradGuard noGradients;
-    *out = wrap(convolve(value(x), value(packed), optional(bias), optional(residual)));
+    *out = wrap(winograd::convolve(value(x), value(packed), optional(bias), optional(residual)));
   });
 }

@@ -100,7 +100,7 @@ package struct GuidedDiffusionFlags: Sendable {
     guard let count, (1...steps).contains(count) else {
       throw CascadeError(.options, "--timestep_respacing \(respacing): give a number of steps, such as 250 or ddim25")
     }
-    return Manifest.DefaultSampler(kind: isStrided || usesDDIM ? .ddim : .ddpm, steps: count)
+    return Manifest.DefaultSampler(kind: isStrided || usesDDIM ? .ddim : .ddpm, steps: count, spacing: .uniform)
   }
 }
 

@@ -227,14 +227,44 @@ extension Manifest.Augmentation: Decodable {
 }
 
 extension Manifest.DefaultSampler: Decodable {
-  private enum Key: String, CodingKey, CaseIterable { case kind, steps, eta }
+  private enum Key: String, CodingKey, CaseIterable { case kind, steps, spacing, eta }
 
   package init(from decoder: any Decoder) throws {
     let values = try decoder.strict(Key.self)
     kind = try values.choice(SamplerKind.self, forKey: .kind)
     steps = try values.number(1...100_000, forKey: .steps)
+    spacing = try values.decodeIfPresent(Spacing.self, forKey: .spacing)?.value ?? .uniform
     guard try values.decodeIfPresent(Double.self, forKey: .eta) ?? 0 == 0 else {
       throw values.problem(.eta, "must be 0 or left out: another eta is a job's choice (--eta)")
+    }
+  }
+}
+
+/// `{"kind": "uniform"}`, or Karras's with its own names for its numbers.
+private struct Spacing: Decodable {
+  private enum Kind: String, CaseIterable { case uniform, karras }
+  private enum KindKey: String, CodingKey { case kind }
+  private enum UniformKey: String, CodingKey, CaseIterable { case kind }
+  private enum KarrasKey: String, CodingKey, CaseIterable {
+    case kind, rho
+    case sigmaMin = "sigma_min"
+    case sigmaMax = "sigma_max"
+  }
+
+  let value: StepSpacing
+
+  init(from decoder: any Decoder) throws {
+    switch try decoder.container(keyedBy: KindKey.self).choice(Kind.self, forKey: .kind) {
+    case .uniform:
+      _ = try decoder.strict(UniformKey.self)
+      value = .uniform
+    case .karras:
+      let values = try decoder.strict(KarrasKey.self)
+      let rho = try values.number(1.0...100, forKey: .rho)
+      let lowest = try values.number(1e-6...1e6, forKey: .sigmaMin)
+      let highest = try values.number(1e-6...1e6, forKey: .sigmaMax)
+      guard lowest < highest else { throw values.problem(.sigmaMax, "\(highest) is not above sigma_min, \(lowest)") }
+      value = .karras(rho: rho, noise: lowest...highest)
     }
   }
 }

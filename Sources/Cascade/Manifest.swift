@@ -59,6 +59,8 @@ package struct Manifest: Hashable, Sendable {
   package struct DefaultSampler: Hashable, Sendable {
     package let kind: SamplerKind
     package let steps: Int
+    /// Of a job's own sampler and number of steps, too.
+    package let spacing: StepSpacing
   }
 
   package static let fileName = "cascade.json"

@@ -23,6 +23,7 @@ package struct SamplingOptions: Hashable, Sendable {
     package let kind: SamplerKind
     /// Over the whole range of timesteps; a truncated run visits fewer.
     package let steps: Int
+    package let spacing: StepSpacing
     package let eta: Double
     /// s, the level of the input's Gaussian augmentation; 0: none.
     package let aug: Int
@@ -67,7 +68,7 @@ package struct SamplingOptions: Hashable, Sendable {
             ? "stage \(stage.name): augmentation level \(aug); choose 0 (none) to \(stage.maxAug), the highest it was trained with"
             : "stage \(stage.name) takes no augmentation level; leave it out")
       }
-      stages.append(Stage(kind: kind, steps: steps, eta: eta, aug: aug))
+      stages.append(Stage(kind: kind, steps: steps, spacing: stage.sampler.spacing, eta: eta, aug: aug))
     }
     if truncated, manifest.stages.count < 2 || !manifest.stages[1].takesAug {
       throw CascadeError(

@@ -43,8 +43,8 @@ package final class StageRun {
     resultName = isTruncated ? "z_s" : "x0"
     do {
       sampler = try Sampler(
-        own.kind, steps: own.steps, eta: own.eta, schedule: recipe.schedule, prediction: stage.prediction, variance: stage.variance,
-        until: isTruncated ? options.stages[1].aug : 0)
+        own.kind, steps: own.steps, spacing: own.spacing, eta: own.eta, schedule: recipe.schedule, prediction: stage.prediction,
+        variance: stage.variance, until: isTruncated ? options.stages[1].aug : 0)
     } catch {
       throw CascadeError(.options, "stage \(stage.name): \(error.message)")
     }

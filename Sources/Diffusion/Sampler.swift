@@ -22,23 +22,19 @@ package struct Sampler: Hashable, Sendable {
   private let clips: Bool
 
   /// - Parameters:
-  ///   - steps: 1…T network calls over the whole range, spaced by guided-diffusion's rule; a single step is taken from T-1.
+  ///   - steps: 1…T network calls over the whole range.
   ///   - eta: of DDIM, 0…1; the others ignore it.
   ///   - s: where a truncated run stops: it yields z_s, at the noise level of index s-1. Visits only the indices >= s of the same spacing.
   ///   - clip: whether x̂_0 is clipped to [-1, 1].
   package init(
-    _ kind: SamplerKind, steps: Int, eta: Double = 0, schedule: Schedule, prediction: Prediction, variance: Variance = .fixedSmall,
-    until s: Int = 0, clip: Bool = true
+    _ kind: SamplerKind, steps: Int, spacing: StepSpacing = .uniform, eta: Double = 0, schedule: Schedule, prediction: Prediction,
+    variance: Variance = .fixedSmall, until s: Int = 0, clip: Bool = true
   ) throws(DiffusionError) {
-    guard (1...schedule.steps).contains(steps) else {
-      throw DiffusionError(.steps, "\(steps) steps: choose between 1 and \(schedule.steps), the number of training steps")
-    }
-    let indices = steps == 1 ? [schedule.steps - 1] : try Respacing.sections([steps], trainSteps: schedule.steps)
     try self.init(
-      kind, indices: indices, eta: eta, schedule: schedule, prediction: prediction, variance: variance, until: s, clip: clip)
+      kind, indices: spacing.indices(steps, schedule), eta: eta, schedule: schedule, prediction: prediction, variance: variance, until: s, clip: clip)
   }
 
-  /// `indices`: ascending original indices, see `Respacing`.
+  /// `indices`: ascending original indices, see `StepSpacing` and `Respacing`.
   package init(
     _ kind: SamplerKind, indices: [Int], eta: Double = 0, schedule: Schedule, prediction: Prediction, variance: Variance = .fixedSmall,
     until s: Int = 0, clip: Bool = true

@@ -51,7 +51,15 @@ package struct WinogradConvolutionWeight: Sendable {
     tensor = try Tensor.make("packWinogradWeight", keeping: weight) { wt_pack_winograd_weight(weight.handle, $0) }
   }
 
-  package static let channelMultiple = 16
+  private static let channelMultiple = 16
+  /// Of larger filters what the method makes of them would no longer be read from a cache.
+  private static let maxChannels = 1 << 17
+
+  /// Whether the method takes filters of this shape, (out, in, kh, kw), and is faster with them than plain sums.
+  package static func suits(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
+    device.isCPU && dtype == .f32 && stride == 1 && padding == 1 && shape[2...] == [3, 3] && shape[0] * shape[1] <= maxChannels
+      && shape[..<2].allSatisfy { $0.isMultiple(of: channelMultiple) }
+  }
 }
 
 /// Network layers. All are differentiable unless they say otherwise.
@@ -95,6 +103,12 @@ extension Tensor {
     }
   }
 
+  /// conv2d + bias, stride and padding 1, as `conv2dWinograd` computes it, and its gradients likewise: for filters (out, in, 3, 3) that
+  /// `WinogradConvolutionWeight.suits`.
+  package func trainedConv2d(_ weight: Tensor, _ bias: Tensor) throws(TorchError) -> Tensor {
+    try Tensor.make("trainedConv2d", keeping: self, weight, bias) { wt_conv2d_trained(handle, weight.handle, bias.handle, $0) }
+  }
+
   /// GroupNorm (Wu & He 2018) over (N, C, ...): biased variance, then weight (C) and bias (C). LibTorch's; for training.
   package func groupNorm(
     groups: Int, weight: Tensor?, bias: Tensor?, eps: Double = 1e-5
@@ -117,6 +131,16 @@ extension Tensor {
     try Tensor.make("fusedGroupNorm", keeping: self, weight, bias, scale, shift) {
       wt_fused_group_norm(
         handle, Int64(groups), weight?.handle, bias?.handle, eps, scale?.handle, shift?.handle, silu, overwriting, $0)
+    }
+  }
+
+  /// `fusedGroupNorm` with its gradients, in two passes over memory each. (N, C, H, W) in f32 or bf16 on the CPU, C a multiple of 16; scale and
+  /// shift (N, C) are both there or neither. The result is channels-last.
+  package func trainedGroupNorm(
+    groups: Int, weight: Tensor, bias: Tensor, eps: Double = 1e-5, scale: Tensor? = nil, shift: Tensor? = nil, silu: Bool
+  ) throws(TorchError) -> Tensor {
+    try Tensor.make("trainedGroupNorm", keeping: self, weight, bias, scale, shift) {
+      wt_trained_group_norm(handle, Int64(groups), weight.handle, bias.handle, eps, scale?.handle, shift?.handle, silu, $0)
     }
   }
 

@@ -35,6 +35,7 @@ package struct StagePlan: Sendable {
       name: name, labels: manifest.labels, resolution: stage.resolution, lowResolution: below?.resolution, lowRes: lowRes,
       schedule: schedule, prediction: stage.prediction, variance: stage.variance,
       sampler: try Sampler(
-        stage.sampler.kind, steps: stage.sampler.steps, schedule: schedule, prediction: stage.prediction, variance: stage.variance))
+        stage.sampler.kind, steps: stage.sampler.steps, spacing: stage.sampler.spacing, schedule: schedule, prediction: stage.prediction,
+        variance: stage.variance))
   }
 }

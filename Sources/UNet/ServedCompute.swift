@@ -21,9 +21,6 @@ enum ServedParameter {
 }
 
 extension ServedParameter {
-  /// Of larger filters what Winograd's method makes of them would no longer be read from a cache.
-  private static let maxWinogradChannels = 1 << 17
-
   /// A filter, (out, in, kh, kw), as the fastest convolution takes it that there is for its type, shape and device.
   ///
   /// - Parameter side: height and width of the images it will meet.
@@ -33,10 +30,9 @@ extension ServedParameter {
     let dtype = try weight.dtype
     guard device.isCPU, PackedConvolutionWeight.isSupported(dtype) else { return .tensor(try weight.channelsLast()) }
     let shape = weight.shape
-    let suitsWinograd =
-      dtype == .f32 && stride == 1 && padding == 1 && shape[2...] == [3, 3] && shape[0] * shape[1] <= maxWinogradChannels
-      && shape[..<2].allSatisfy { $0.isMultiple(of: WinogradConvolutionWeight.channelMultiple) }
-    if suitsWinograd { return .winograd(try WinogradConvolutionWeight(weight)) }
+    if WinogradConvolutionWeight.suits(shape, dtype: dtype, stride: stride, padding: padding, device: device) {
+      return .winograd(try WinogradConvolutionWeight(weight))
+    }
     return .packed(try PackedConvolutionWeight(weight, stride: stride, padding: padding, input: [1, shape[1], side, side]))
   }
 

@@ -1,6 +1,7 @@
 import Tensors
 
-/// Differentiable: LibTorch's own operations on f32 parameters, cast to the activations' type where they are used.
+/// Differentiable: LibTorch's operations on f32 parameters, cast to the activations' type where they are used; on the CPU in our own kernels what
+/// takes the most time, convolutions in f32 and GroupNorm.
 struct TrainingCompute: Compute {
   /// Probability of dropping an activation; 0 when not training.
   let dropout: Double
@@ -22,11 +23,19 @@ struct TrainingCompute: Compute {
   }
 
   func convolve(_ x: Tensor, _ layer: Convolution<Tensor>, adding residual: Tensor?) throws(TorchError) -> Tensor {
-    var weight = try layer.weight.to(x.dtype)
-    let shape = weight.shape
+    let shape = layer.weight.shape
+    let dtype = try x.dtype
+    if shape.count == 4,
+      try WinogradConvolutionWeight.suits(shape, dtype: dtype, stride: layer.stride, padding: layer.padding, device: x.device)
+    {
+      let y = try x.trainedConv2d(layer.weight, layer.bias)
+      guard let residual else { return y }
+      return try residual.add(y)
+    }
+    var weight = try layer.weight.to(dtype)
     // Attention's 1-wide convolutions are kept as (out, in, 1).
     if shape.count == 3 { weight = try weight.reshape(shape + [1]) }
-    let y = try x.conv2d(weight, layer.bias.to(x.dtype), stride: layer.stride, padding: layer.padding)
+    let y = try x.conv2d(weight, layer.bias.to(dtype), stride: layer.stride, padding: layer.padding)
     guard let residual else { return y }
     return try residual.add(y)
   }
@@ -34,6 +43,11 @@ struct TrainingCompute: Compute {
   func normalise(
     _ x: Tensor, _ layer: Affine<Tensor>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool, overwriting: Bool
   ) throws(TorchError) -> Tensor {
+    if try x.device.isCPU {
+      return try x.trainedGroupNorm(
+        groups: UNetConfiguration.groups, weight: layer.weight, bias: layer.bias, scale: scaleShift?.scale, shift: scaleShift?.shift,
+        silu: activate)
+    }
     var h = try x.to(.f32).groupNorm(groups: UNetConfiguration.groups, weight: layer.weight, bias: layer.bias)
     if let scaleShift {
       let shape = scaleShift.scale.shape + [1, 1]

@@ -15,6 +15,7 @@ import UNet
     #expect(manifest.stages.map(\.defaultAug) == [0, 100, 0])
     #expect(manifest.stages[2].conditioning?.augmentation == .blur(sigma: 0.4...0.6, probability: 0.5))
     #expect(manifest.stages[1].sampler.kind == .dpmSolver2M && manifest.stages[1].sampler.steps == 4)
+    #expect(manifest.stages.map(\.sampler.spacing) == [.uniform, .karras(rho: 7, noise: 0.05...80), .uniform])
     #expect(manifest.stages[0].network.learnSigma)
   }
 
@@ -43,6 +44,10 @@ import UNet
     ("\"learned_range\"", "\"fixed_large\"", "stages[0].network: in_channels 3, out_channels 6"),
     ("\"conditioning\": null", "\"conditioning\": { \"upsampling\": \"bilinear\" }", "stages[0].conditioning: the first stage"),
     ("\"bilinear\"", "\"bicubic\"", "stages[1].conditioning.upsampling: \"bicubic\" is not one of \"bilinear\""),
+    ("\"sigma_max\": 80", "\"sigma_max\": 0.01", "stages[1].sampler.spacing.sigma_max: 0.01 is not above sigma_min, 0.05"),
+    ("\"rho\": 7", "\"rho\": 0", "stages[1].sampler.spacing.rho: 0.0 is not in 1.0 to 100.0"),
+    ("\"karras\"", "\"uniform\"", "stages[1].sampler.spacing: unknown key"),
+    ("\"karras\"", "\"cosine\"", "stages[1].sampler.spacing.kind: \"cosine\" is not one of \"uniform\", \"karras\""),
     ("\"max_level\": 600", "\"max_level\": 1001", "stages[1].conditioning.augmentation.max_level: 1001 is more than the 1000"),
     ("\"default_level\": 100", "\"default_level\": 601", "default_level: 601 is not a whole number from 0 to 600"),
     ("\"kind\": \"gaussian\"", "\"kind\": \"salt\"", "augmentation.kind: \"salt\" is not one of"),

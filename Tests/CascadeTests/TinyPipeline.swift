@@ -65,7 +65,8 @@ struct TinyPipeline {
             "super_resolution": true, "aug_levels": true },
           "schedule": { "kind": "cosine", "steps": 1000 }, "prediction": "v", "variance": "fixed_small",
           "conditioning": { "upsampling": "bilinear", "augmentation": { "kind": "gaussian", "max_level": 600, "default_level": 100 } },
-          "sampler": { "kind": "dpm++2m", "steps": 4 }, "dtype": "bf16"
+          "sampler": { "kind": "dpm++2m", "steps": 4, "spacing": { "kind": "karras", "rho": 7, "sigma_min": 0.05, "sigma_max": 80 } },
+          "dtype": "bf16"
         },
         {
           "name": "sr64", "resolution": 64, "weights": "sr64.safetensors",

@@ -75,6 +75,89 @@ extension TensorsTests {
       try check([[2, 3]], tolerance: 1e-5, "softmax") { try $0[0].softmax(dim: -1) }
     }
 
+    /// Output and gradients of our kernels for training against LibTorch's in float64.
+    func compare(
+      _ shapes: [[Int]], seed: UInt64, within tolerance: Double, ours: ([Tensor]) throws -> Tensor, exact: ([Tensor]) throws -> Tensor
+    ) throws {
+      var numbers = SeededNumbers(seed: seed)
+      let values = try shapes.map { try numbers.tensor($0) }
+      let mine = try values.map { try ($0.shape.count == 4 ? $0.channelsLast() : $0.clone()).requiresGrad(true) }
+      let theirs = try values.map { try $0.to(.f64).requiresGrad(true) }
+      let (y, expected) = (try ours(mine), try exact(theirs))
+      let weights = try numbers.tensor(y.shape)
+      try y.mul(weights).sum().backward()
+      try expected.mul(weights.to(.f64)).sum().backward()
+      func compare(_ name: String, _ actual: Tensor?, _ exact: Tensor?) throws {
+        let exact = try #require(exact).floats()
+        let actual = try #require(actual, "seed \(seed): \(name) is missing").contiguous().floats()
+        let scale = exact.map { abs(Double($0)) }.max() ?? 1
+        let error = zip(actual, exact).map { abs(Double($0) - Double($1)) }.max() ?? .infinity
+        #expect(actual.count == exact.count && error <= tolerance * max(scale, 1), "seed \(seed), \(name): off by \(error) of \(scale)")
+      }
+      try compare("output", y.detach(), expected.detach())
+      for (index, pair) in zip(mine, theirs).enumerated() { try compare("gradient \(index)", pair.0.grad, pair.1.grad) }
+    }
+
+    /// Images that tiles of 4x4 fill and that they don't.
+    @Test(arguments: [(16, 16, 8, 8), (32, 16, 6, 13), (48, 64, 1, 3), (16, 32, 33, 70)])
+    func trainedConvolution(_ channels: Int, _ outputs: Int, _ height: Int, _ width: Int) throws {
+      try compare(
+        [[3, channels, height, width], [outputs, channels, 3, 3], [outputs]], seed: UInt64(channels + outputs + height), within: 1e-5,
+        ours: { try $0[0].trainedConv2d($0[1], $0[2]) }, exact: { try $0[0].conv2d($0[1], $0[2], padding: 1) })
+    }
+
+    @Test(arguments: [(32, 4, 5, true), (64, 16, 16, false), (96, 33, 21, true)])
+    func trainedGroupNorm(_ channels: Int, _ height: Int, _ width: Int, _ silu: Bool) throws {
+      let shapes = [[2, channels, height, width], [channels], [channels], [2, channels], [2, channels]]
+      for modulated in [true, false] {
+        try compare(
+          modulated ? shapes : Array(shapes.prefix(3)), seed: UInt64(channels), within: 2e-5,
+          ours: {
+            try $0[0].trainedGroupNorm(
+              groups: 32, weight: $0[1], bias: $0[2], scale: modulated ? $0[3] : nil, shift: modulated ? $0[4] : nil, silu: silu)
+          },
+          exact: {
+            var y = try $0[0].groupNorm(groups: 32, weight: $0[1], bias: $0[2])
+            let sizes = [2, channels, 1, 1]
+            if modulated { y = try y.mul($0[3].add(1).reshape(sizes)).add($0[4].reshape(sizes)) }
+            return silu ? try y.silu() : y
+          })
+      }
+    }
+
+    /// The same bytes on any number of threads, so that a training run is the same everywhere.
+    @Test func trainedKernelsDoNotDependOnThreads() async {
+      await #expect(processExitsWith: .success) {
+        func gradients(threads: Int) throws -> [[UInt8]] {
+          try Torch.setThreads(threads)
+          var numbers = SeededNumbers(seed: 24)
+          let x = try numbers.tensor([2, 32, 37, 18]).channelsLast().requiresGrad(true)
+          let kernel = try numbers.tensor([48, 32, 3, 3]).requiresGrad(true)
+          let bias = try numbers.tensor([48]).requiresGrad(true)
+          let affine = try (0..<2).map { _ in try numbers.tensor([32]).requiresGrad(true) }
+          let y = try x.trainedGroupNorm(groups: 32, weight: affine[0], bias: affine[1], silu: true).trainedConv2d(kernel, bias)
+          try y.square().mean().backward()
+          return try [y.detach()].map { try $0.contiguous().bytes() }
+            + ([x, kernel, bias] + affine).map { try #require(try $0.grad).contiguous().bytes() }
+        }
+        let alone = try gradients(threads: 1)
+        for threads in [2, 3, 5] {
+          let differing = try zip(gradients(threads: threads), alone).map { $0 != $1 }
+          #expect(!differing.contains(true), "\(threads) threads: of y and the gradients of x, kernel, bias, weight, offset differ \(differing)")
+        }
+      }
+    }
+
+    @Test func trainedKernelsNameWhatTheyCannotTake() throws {
+      let bias = try Tensor.zeros(shape: [16])
+      #expect(throws: TorchError.self) { try Tensor.zeros(shape: [1, 8, 4, 4]).trainedConv2d(.zeros(shape: [16, 8, 3, 3]), bias) }
+      #expect(throws: TorchError.self) { try Tensor.zeros(shape: [1, 32, 4, 4]).trainedConv2d(.zeros(shape: [16, 16, 3, 3]), bias) }
+      let eight = try Tensor.zeros(shape: [8])
+      #expect(throws: TorchError.self) {
+        try Tensor.zeros(shape: [1, 8, 4, 4]).trainedGroupNorm(groups: 4, weight: eight, bias: eight, silu: true)
+      }
+    }
+
     @Test func attention() throws {
       try check([[2, 3, 4], [2, 3, 4], [2, 3, 4]], tolerance: 1e-5) { inputs in
         let (q, k, v) = (inputs[0], inputs[1], inputs[2])

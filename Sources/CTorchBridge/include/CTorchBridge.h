@@ -135,6 +135,11 @@ wt_status wt_resize_bicubic(wt_tensor x, int64_t height, int64_t width, wt_tenso
 wt_status wt_fused_group_norm(
     wt_tensor x, int64_t groups, wt_tensor weight /* NULL */, wt_tensor bias /* NULL */, double eps, wt_tensor scale /* NULL */,
     wt_tensor shift /* NULL */, bool silu, bool overwrite, wt_tensor *out);
+/* The same, differentiable: (N, C, H, W) on the CPU, C a multiple of 16; scale and shift are (N, C), both or neither. The output is
+ * channels-last. */
+wt_status wt_trained_group_norm(
+    wt_tensor x, int64_t groups, wt_tensor weight, wt_tensor bias, double eps, wt_tensor scale /* NULL */, wt_tensor shift /* NULL */,
+    bool silu, wt_tensor *out);
 /* Instruction set that wt_fused_group_norm runs with on this CPU; static storage. */
 const char *wt_fused_kernel_target(void);
 /* A convolution weight in oneDNN's own order, good only for wt_conv2d_packed with the same stride and padding. `input` is the shape
@@ -149,6 +154,8 @@ wt_status wt_pack_winograd_weight(wt_tensor weight, wt_tensor *out);
 /* conv2d(x) + bias + residual with stride and padding 1; see WinogradConvolution.cpp. f32 on the CPU; the output is channels-last. Not
  * differentiable. */
 wt_status wt_conv2d_winograd(wt_tensor x, wt_tensor packed, wt_tensor bias /* NULL */, wt_tensor residual /* NULL */, wt_tensor *out);
+/* conv2d(x) + bias with stride and padding 1, as wt_conv2d_winograd, differentiable; `weight` is (out, in, 3, 3) as it is. */
+wt_status wt_conv2d_trained(wt_tensor x, wt_tensor weight, wt_tensor bias, wt_tensor *out);
 /* Whether oneDNN convolves bf16 on this processor: otherwise wt_pack_conv2d_weight and wt_conv2d_packed refuse it. */
 bool wt_packs_bf16(void);
 

@@ -1,0 +1,47 @@
+// What the fused GroupNorm and its gradient share.
+#pragma once
+
+#include "Vectors.hpp"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstring>
+#include <optional>
+
+namespace weir {
+
+// t becomes exp(t), by Cody-Waite reduction and a degree 6 polynomial (Cephes' expf), good to about 2 ulp.
+WEIR_INLINE void exponential(Floats &t) {
+  // Below the first, 1 + exp(t) is 1; at the second, the result is infinite.
+  const Floats low = Floats{} - 87.0f, high = Floats{} + 89.0f;
+  t = t < low ? low : t;
+  t = t > high ? high : t;
+  // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
+  const Floats magic = Floats{} + 12582912.0f;
+  const Floats shifted = t * 1.44269504088896341f + magic;
+  const Floats n = shifted - magic;
+  Floats r = t - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  Words exponent;
+  std::memcpy(&exponent, &shifted, sizeof exponent);
+  exponent = (exponent + 127) << 23;
+  Floats power;
+  std::memcpy(&power, &exponent, sizeof power);
+  t = p * power;
+}
+
+// GroupNorm with weight and bias, (1 + scale), shift and SiLU; see GroupNorm.cpp.
+//
+// `kept`, if asked for: (4, N, C) in f32, a mean m, a factor a, a constant b and one over a standard deviation for every channel, with which the
+// normalised x is (x - m) * inverse and what SiLU takes (x - m) * a + b.
+at::Tensor fusedGroupNorm(
+    const at::Tensor &x, int64_t groups, const std::optional<at::Tensor> &weight, const std::optional<at::Tensor> &bias, double eps,
+    const std::optional<at::Tensor> &scale, const std::optional<at::Tensor> &shift, bool silu, bool overwrite, at::Tensor *kept);
+
+}  // namespace weir

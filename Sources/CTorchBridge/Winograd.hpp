@@ -1,0 +1,123 @@
+// Winograd's minimal filtering F(4x4, 3x3): the transforms that the convolution and its gradient share.
+//
+// An output tile is A'[(G g G') * (B' d B)]A of its 6x6 input tile d and the filter g, the products summed over the input channels. The
+// interpolation points are 0, +-5/8, +-3/2 and infinity: exact in binary and near one another in size, so that rounding costs about twice what
+// it costs the plain sum. With the usual 0, +-1, +-2 it is seven times.
+#pragma once
+
+#include "Vectors.hpp"
+
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <optional>
+
+namespace weir::winograd {
+
+constexpr int points = 36;
+// Outputs of a tile, and inputs, in each direction.
+constexpr int64_t side = 4, reach = 6;
+// Tiles whose products are formed together: their sums fill the registers.
+constexpr int together = 6;
+// A block of tiles and its products should stay in a second-level cache.
+constexpr int64_t blockBytes = 128 << 10;
+
+constexpr float a = 0.625f, b = 1.5f, a2 = a * a, b2 = b * b;
+
+struct Problem {
+  int64_t height, width, in, out;
+
+  int64_t across() const { return (width + side - 1) / side; }
+  int64_t tiles() const { return across() * ((height + side - 1) / side); }
+  int64_t tilesPerBlock() const {
+    const int64_t fitting = blockBytes / static_cast<int64_t>(points * sizeof(float)) / (in + out);
+    return std::clamp<int64_t>(fitting / together * together, together, (tiles() + together - 1) / together * together);
+  }
+};
+
+// B' d
+WEIR_INLINE void transformInput(
+    const Floats &d0, const Floats &d1, const Floats &d2, const Floats &d3, const Floats &d4, const Floats &d5, Floats out[reach]) {
+  const Floats e = d4 - b2 * d2, f = a * (d3 - b2 * d1), g = d4 - a2 * d2, h = b * (d3 - a2 * d1);
+  out[0] = d4 - (a2 + b2) * d2 + (a2 * b2) * d0;
+  out[1] = e + f;
+  out[2] = e - f;
+  out[3] = g + h;
+  out[4] = g - h;
+  out[5] = d5 - (a2 + b2) * d3 + (a2 * b2) * d1;
+}
+
+// A' m
+WEIR_INLINE void transformOutput(const Floats m[reach], Floats out[side]) {
+  const Floats p = m[1] + m[2], q = m[1] - m[2], r = m[3] + m[4], s = m[3] - m[4];
+  out[0] = m[0] + p + r;
+  out[1] = a * q + b * s;
+  out[2] = a2 * p + b2 * r;
+  out[3] = (a2 * a) * q + (b2 * b) * s + m[5];
+}
+
+// Of G's rows.
+constexpr float atZero = 1 / (a2 * b2), atA = 1 / (2 * a2 * (a2 - b2)), atB = 1 / (2 * b2 * (b2 - a2));
+
+// G g
+WEIR_INLINE void transformFilter(const Floats g[3], Floats out[reach]) {
+  const Floats p = atA * g[0] + (atA * a2) * g[2], q = (atA * a) * g[1], r = atB * g[0] + (atB * b2) * g[2], s = (atB * b) * g[1];
+  out[0] = atZero * g[0];
+  out[1] = p + q;
+  out[2] = p - q;
+  out[3] = r + s;
+  out[4] = r - s;
+  out[5] = g[2];
+}
+
+// Adds to `sums` the products of `rows` rows of `left` with `lanes` columns of `right`, over `count` terms. `isFirst`: `sums` holds nothing yet.
+template <int rows, bool isFirst>
+WEIR_INLINE void multiply(
+    const float *left, int64_t leftRow, int64_t leftTerm, const float *right, int64_t rightTerm, int64_t count, float *sums,
+    int64_t sumsRow) {
+  Floats total[rows] = {};
+  if constexpr (!isFirst) {
+    for (int row = 0; row < rows; row++) load(sums + row * sumsRow, total[row]);
+  }
+  for (int64_t term = 0; term < count; term++) {
+    Floats factor;
+    load(right + term * rightTerm, factor);
+    for (int row = 0; row < rows; row++) total[row] += left[row * leftRow + term * leftTerm] * factor;
+  }
+  for (int row = 0; row < rows; row++) store(total[row], sums + row * sumsRow);
+}
+
+// The input tile of output tile `tile`, transformed: `points` numbers a channel, `stride` apart.
+WEIR_INLINE void gatherTile(const Problem &p, int64_t tile, const float *x, float *to, int64_t stride) {
+  const int64_t top = tile / p.across() * side - 1, left = tile % p.across() * side - 1;
+  const bool isInside = top >= 0 && left >= 0 && top + reach <= p.height && left + reach <= p.width;
+  for (int64_t c = 0; c < p.in; c += lanes) {
+    Floats columns[reach][reach];
+    for (int64_t j = 0; j < reach; j++) {
+      Floats d[reach];
+      for (int64_t i = 0; i < reach; i++) {
+        const int64_t row = top + i, column = left + j;
+        if (isInside || (row >= 0 && row < p.height && column >= 0 && column < p.width)) {
+          load(x + (row * p.width + column) * p.in + c, d[i]);
+        } else {
+          d[i] = Floats{};
+        }
+      }
+      transformInput(d[0], d[1], d[2], d[3], d[4], d[5], columns[j]);
+    }
+    for (int64_t i = 0; i < reach; i++) {
+      Floats row[reach];
+      transformInput(columns[0][i], columns[1][i], columns[2][i], columns[3][i], columns[4][i], columns[5][i], row);
+      for (int64_t j = 0; j < reach; j++) store(row[j], to + (i * reach + j) * stride + c);
+    }
+  }
+}
+
+// G g G' of (out, in, 3, 3), as (36, out / lanes, in, lanes).
+at::Tensor pack(const at::Tensor &weight);
+
+// x (N, in, H, W) in f32 on the CPU; the result is channels-last.
+at::Tensor convolve(
+    const at::Tensor &x, const at::Tensor &filters, const std::optional<at::Tensor> &bias, const std::optional<at::Tensor> &residual);
+
+}  // namespace weir::winograd
