@@ -1,12 +1,8 @@
 #include "Parallel.hpp"
 
-#include <ATen/Parallel.h>
-
 #include <dlfcn.h>
 
 namespace weir {
-
-int threadsToUse() { return at::in_parallel_region() ? 1 : at::get_num_threads(); }
 
 void runOnThreads(int threads, void (*body)(void *), void *data) {
   using Parallel = void (*)(void (*)(void *), void *, unsigned, unsigned);

@@ -13,7 +13,7 @@ namespace weir {
 // Calls `body` on up to `threads` threads at once, and returns when all are done. It must not throw.
 void runOnThreads(int threads, void (*body)(void *), void *data);
 
-// How many threads an operation of the calling thread may take: 1 within a parallel region.
+// How many threads a kernel of the bridge may take on the calling thread: 1 within a parallel region.
 int threadsToUse();
 
 // Calls body(begin, end) for parts that make up 0 ..< count, on as many threads as get `grain` iterations or more. Which thread takes which part

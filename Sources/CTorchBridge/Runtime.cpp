@@ -1,5 +1,6 @@
 // The library itself: messages, versions, threads, devices, thread-local modes.
 #include "Internal.hpp"
+#include "Parallel.hpp"
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
@@ -28,6 +29,8 @@ thread_local std::string lastError;
 std::atomic<int> processThreads{0};
 thread_local int threads = 0;
 thread_local int oneThreadDepth = 0;
+// 0: as many as LibTorch's operations.
+thread_local int ownKernelThreads = 0;
 }  // namespace
 
 void setError(const char *message) noexcept {
@@ -36,6 +39,11 @@ void setError(const char *message) noexcept {
   } catch (...) {
     lastError.clear();
   }
+}
+
+int threadsToUse() {
+  if (at::in_parallel_region()) return 1;
+  return ownKernelThreads > 0 ? ownKernelThreads : at::get_num_threads();
 }
 
 void adoptThreadCount() {
@@ -97,13 +105,19 @@ using namespace weir;
 
 namespace {
 
-// Operations of the thread that holds it run on that thread alone.
+// LibTorch's operations of the thread that holds it run on that thread alone, the bridge's own kernels on `kernelThreads`.
 struct OneThread {
-  OneThread() {
+  const int outer = ownKernelThreads;
+
+  explicit OneThread(int kernelThreads) {
     oneThreadDepth += 1;
+    ownKernelThreads = kernelThreads;
     adoptThreadCount();
   }
-  ~OneThread() { oneThreadDepth -= 1; }
+  ~OneThread() {
+    oneThreadDepth -= 1;
+    ownKernelThreads = outer;
+  }
   OneThread(const OneThread &) = delete;
   OneThread &operator=(const OneThread &) = delete;
 };
@@ -203,9 +217,17 @@ wt_status wt_mode_begin(wt_mode_kind kind, const char *autocastDevice, wt_dtype 
     switch (kind) {
       case WT_NO_GRADIENTS: mode->noGradients.emplace(); break;
       case WT_INFERENCE: mode->inference.emplace(); break;
-      case WT_ONE_THREAD: mode->oneThread.emplace(); break;
       case WT_AUTOCAST: mode->autocast.emplace(device(autocastDevice).type(), scalarType(autocastType)); break;
     }
+    liveHandles.fetch_add(1, std::memory_order_relaxed);
+    *out = mode.release();
+  });
+}
+
+wt_status wt_one_thread_begin(int32_t kernelThreads, wt_mode *out) {
+  return guarded([&] {
+    auto mode = std::make_unique<wt_mode_s>();
+    mode->oneThread.emplace(std::max(1, kernelThreads));
     liveHandles.fetch_add(1, std::memory_order_relaxed);
     *out = mode.release();
   });

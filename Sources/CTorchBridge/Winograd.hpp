@@ -5,7 +5,7 @@
 // it costs the plain sum. With the usual 0, +-1, +-2 it is seven times.
 #pragma once
 
-#include "Vectors.hpp"
+#include "Products.hpp"
 
 #include <ATen/core/Tensor.h>
 
@@ -17,8 +17,6 @@ namespace weir::winograd {
 constexpr int points = 36;
 // Outputs of a tile, and inputs, in each direction.
 constexpr int64_t side = 4, reach = 6;
-// Tiles whose products are formed together: their sums fill the registers.
-constexpr int together = 6;
 // A block of tiles and its products should stay in a second-level cache.
 constexpr int64_t blockBytes = 128 << 10;
 
@@ -68,23 +66,6 @@ WEIR_INLINE void transformFilter(const Floats g[3], Floats out[reach]) {
   out[3] = r + s;
   out[4] = r - s;
   out[5] = g[2];
-}
-
-// Adds to `sums` the products of `rows` rows of `left` with `lanes` columns of `right`, over `count` terms. `isFirst`: `sums` holds nothing yet.
-template <int rows, bool isFirst>
-WEIR_INLINE void multiply(
-    const float *left, int64_t leftRow, int64_t leftTerm, const float *right, int64_t rightTerm, int64_t count, float *sums,
-    int64_t sumsRow) {
-  Floats total[rows] = {};
-  if constexpr (!isFirst) {
-    for (int row = 0; row < rows; row++) load(sums + row * sumsRow, total[row]);
-  }
-  for (int64_t term = 0; term < count; term++) {
-    Floats factor;
-    load(right + term * rightTerm, factor);
-    for (int row = 0; row < rows; row++) total[row] += left[row * leftRow + term * leftTerm] * factor;
-  }
-  for (int row = 0; row < rows; row++) store(total[row], sums + row * sumsRow);
 }
 
 // The input tile of output tile `tile`, transformed: `points` numbers a channel, `stride` apart.

@@ -17,27 +17,28 @@ using namespace weir::winograd;
 
 namespace {
 
-// Tiles `first` ..< `first + count` of one sample. `tiles` and `products` are scratch for (points, count, in) and (points, count, out) numbers.
+// Tiles `first` ..< `first + count` of one sample, output channels `from` ..< `to`. `tiles` and `products` are scratch for (points, count, in) and
+// (points, count, out) numbers.
 WEIR_CLONES void convolveTiles(
-    const Problem &p, int64_t first, int64_t count, const float *x, const float *filters, const float *bias, const float *residual, float *y,
+    const Problem &p, int64_t first, int64_t count, int64_t from, int64_t to, const float *x, const float *filters, const float *bias, const float *residual, float *y,
     float *tiles, float *products) {
   for (int64_t tile = 0; tile < count; tile++) gatherTile(p, first + tile, x, tiles + tile * p.in, count * p.in);
   for (int64_t point = 0; point < points; point++) {
-    for (int64_t k = 0; k < p.out; k += lanes) {
-      const float *from = tiles + point * count * p.in, *panel = filters + (point * p.out + k) * p.in;
-      float *to = products + point * count * p.out + k;
+    for (int64_t k = from; k < to; k += lanes) {
+      const float *inputs = tiles + point * count * p.in, *panel = filters + (point * p.out + k) * p.in;
+      float *sums = products + point * count * p.out + k;
       int64_t tile = 0;
       for (; tile + together <= count; tile += together) {
-        multiply<together, true>(from + tile * p.in, p.in, 1, panel, lanes, p.in, to + tile * p.out, p.out);
+        multiply<together, true>(inputs + tile * p.in, p.in, 1, panel, lanes, p.in, sums + tile * p.out, p.out);
       }
-      for (; tile + 2 <= count; tile += 2) multiply<2, true>(from + tile * p.in, p.in, 1, panel, lanes, p.in, to + tile * p.out, p.out);
-      for (; tile < count; tile++) multiply<1, true>(from + tile * p.in, p.in, 1, panel, lanes, p.in, to + tile * p.out, p.out);
+      for (; tile + 2 <= count; tile += 2) multiply<2, true>(inputs + tile * p.in, p.in, 1, panel, lanes, p.in, sums + tile * p.out, p.out);
+      for (; tile < count; tile++) multiply<1, true>(inputs + tile * p.in, p.in, 1, panel, lanes, p.in, sums + tile * p.out, p.out);
     }
   }
   for (int64_t tile = 0; tile < count; tile++) {
     const int64_t top = (first + tile) / p.across() * side, left = (first + tile) % p.across() * side;
     const int64_t rows = std::min(side, p.height - top), columns = std::min(side, p.width - left);
-    for (int64_t k = 0; k < p.out; k += lanes) {
+    for (int64_t k = from; k < to; k += lanes) {
       Floats half[reach][side], offset{};
       if (bias) load(bias + k, offset);
       for (int64_t j = 0; j < reach; j++) {
@@ -134,12 +135,16 @@ at::Tensor convolve(
   if (y.numel() == 0) return y;
   const int64_t perBlock = p.tilesPerBlock(), blocks = (p.tiles() + perBlock - 1) / perBlock;
   const int64_t inputs = p.height * p.width * p.in, outputs = p.height * p.width * p.out;
-  parallelFor(x.size(0) * blocks, 1, [&](int64_t begin, int64_t end) {
+  // Where there are too few blocks for all threads, a block's output channels are shared out too.
+  const int64_t panels = p.out / lanes, wanted = threadsToUse() > 1 ? 2 * threadsToUse() : 1;
+  const int64_t shares = std::clamp<int64_t>((wanted + x.size(0) * blocks - 1) / (x.size(0) * blocks), 1, panels);
+  parallelFor(x.size(0) * blocks * shares, 1, [&](int64_t begin, int64_t end) {
     float *tiles = scratch(points * perBlock * (p.in + p.out));
-    for (int64_t block = begin; block < end; block++) {
+    for (int64_t item = begin; item < end; item++) {
+      const int64_t block = item / shares, share = item % shares;
       const int64_t sample = block / blocks, first = block % blocks * perBlock, count = std::min(perBlock, p.tiles() - first);
       convolveTiles(
-          p, first, count, x.const_data_ptr<float>() + sample * inputs, filters.const_data_ptr<float>(),
+          p, first, count, panels * share / shares * lanes, panels * (share + 1) / shares * lanes, x.const_data_ptr<float>() + sample * inputs, filters.const_data_ptr<float>(),
           offsets ? offsets->const_data_ptr<float>() : nullptr, added ? added->const_data_ptr<float>() + sample * outputs : nullptr,
           y.mutable_data_ptr<float>() + sample * outputs, tiles, tiles + points * perBlock * p.in);
     }

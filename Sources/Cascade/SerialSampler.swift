@@ -16,12 +16,14 @@ package final class SerialSampler {
 
   /// Loads every stage.
   ///
-  /// - Parameter dtype: of every stage; `nil`: as the manifest says where that is fast.
-  package init(_ pipeline: Pipeline, device: Device = .cpu, dtype: DType? = nil) throws(CascadeError) {
+  /// - Parameters:
+  ///   - dtype: of every stage; `nil`: as the manifest says where that is fast.
+  ///   - threads: that share a sample's work; its bytes don't depend on them.
+  package init(_ pipeline: Pipeline, device: Device = .cpu, dtype: DType? = nil, threads: Int = 1) throws(CascadeError) {
     self.pipeline = pipeline
     var engines: [StageEngine] = []
     for index in pipeline.manifest.stages.indices {
-      engines.append(try StageEngine(pipeline, stage: index, device: device, dtype: dtype))
+      engines.append(try StageEngine(pipeline, stage: index, device: device, dtype: dtype, threads: threads))
     }
     self.engines = engines
   }

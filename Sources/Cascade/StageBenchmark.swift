@@ -28,7 +28,7 @@ package struct StageBenchmark: Sendable, Codable {
   package static func measure(_ engine: StageEngine, batch: Int, repeats: Int) throws -> StageBenchmark {
     let stage = engine.pipeline.manifest.stages[engine.stage]
     var samples = try ExampleSamples(engine, steps: repeats + 2)
-    let products = try engine.products()
+    let products = try engine.products(count: batch)
     func seconds(_ body: () throws -> Void) rethrows -> Double {
       let start = ContinuousClock.now
       try body()

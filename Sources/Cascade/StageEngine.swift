@@ -18,7 +18,7 @@ package final class StageEngine {
   ///
   /// - Parameters:
   ///   - dtype: f32 or bf16; `nil`: as the manifest says, see `NumericsClass.dtype`.
-  ///   - threads: how many samples are computed at a time; no sample's bytes depend on it.
+  ///   - threads: that share out the samples, or one sample's work where samples are fewer; no sample's bytes depend on them.
   package init(_ pipeline: Pipeline, stage: Int, device: Device = .cpu, dtype: DType? = nil, threads: Int = 1) throws(CascadeError) {
     let setting = pipeline.manifest.stages[stage]
     let path = pipeline.weightsPath(stage: stage)
@@ -72,8 +72,8 @@ package final class StageEngine {
   /// Samples of a batch computed at a time.
   package var threads: Int { network.threads }
 
-  /// The convolutions and linear layers of one sample's step.
-  func products() throws -> [MatrixProduct] { try network.products(side: recipe.stage.resolution) }
+  /// The convolutions and linear layers of one sample's step, in a batch of `count`.
+  func products(count: Int) throws -> [MatrixProduct] { try network.products(side: recipe.stage.resolution, count: count) }
 
   /// `count` samples' worth of products, shared out among threads as a step is.
   func run(_ products: [MatrixProduct], count: Int) throws { try network.run(products, count: count) }

@@ -31,7 +31,8 @@ package struct Sampler: Hashable, Sendable {
     variance: Variance = .fixedSmall, until s: Int = 0, clip: Bool = true
   ) throws(DiffusionError) {
     try self.init(
-      kind, indices: spacing.indices(steps, schedule), eta: eta, schedule: schedule, prediction: prediction, variance: variance, until: s, clip: clip)
+      kind, indices: spacing.indices(steps, schedule), eta: eta, schedule: schedule, prediction: prediction, variance: variance, until: s,
+      clip: clip)
   }
 
   /// `indices`: ascending original indices, see `StepSpacing` and `Respacing`.

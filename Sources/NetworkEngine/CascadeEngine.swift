@@ -15,7 +15,7 @@ package final class CascadeEngine: Engine {
   ///   - pipeline: folder with `cascade.json` and the weights.
   ///   - stage: a stage's name.
   ///   - dtype: `f32` or `bf16`; `nil`: as the manifest says.
-  ///   - threads: how many samples are computed at a time.
+  ///   - threads: that share out the samples of a batch, or one sample's work.
   ///   - slots: how many tasks it asks for; `nil`: as its profile on this machine says, which the first start takes.
   ///   - note: told how many those are, and why.
   package init(

@@ -51,7 +51,7 @@ package struct WinogradConvolutionWeight: Sendable {
     tensor = try Tensor.make("packWinogradWeight", keeping: weight) { wt_pack_winograd_weight(weight.handle, $0) }
   }
 
-  private static let channelMultiple = 16
+  fileprivate static let channelMultiple = 16
   /// Of larger filters what the method makes of them would no longer be read from a cache.
   private static let maxChannels = 1 << 17
 
@@ -59,6 +59,24 @@ package struct WinogradConvolutionWeight: Sendable {
   package static func suits(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
     device.isCPU && dtype == .f32 && stride == 1 && padding == 1 && shape[2...] == [3, 3] && shape[0] * shape[1] <= maxChannels
       && shape[..<2].allSatisfy { $0.isMultiple(of: channelMultiple) }
+  }
+}
+
+/// A 1x1 filter as our own kernel takes it: f32 on the CPU.
+package struct PointwiseConvolutionWeight: Sendable {
+  /// (out, in, 1, 1).
+  package let shape: [Int]
+  let tensor: Tensor
+
+  package init(_ weight: Tensor) throws(TorchError) {
+    shape = weight.shape
+    tensor = try Tensor.make("packPointwiseWeight", keeping: weight) { wt_pack_pointwise_weight(weight.handle, $0) }
+  }
+
+  /// Whether the kernel takes filters of this shape, (out, in, kh, kw).
+  package static func suits(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
+    device.isCPU && dtype == .f32 && stride == 1 && padding == 0 && shape[2...] == [1, 1]
+      && shape[..<2].allSatisfy { $0.isMultiple(of: WinogradConvolutionWeight.channelMultiple) }
   }
 }
 
@@ -84,10 +102,10 @@ extension Tensor {
   }
 
   /// activation(conv2d + bias + residual) in one oneDNN call. CPU, f32 or bf16 throughout; not differentiable.
-  package func conv2dPointwise(
+  package func conv2dPacked(
     weight: PackedConvolutionWeight, bias: Tensor? = nil, residual: Tensor? = nil, activation: Activation = .none
   ) throws(TorchError) -> Tensor {
-    try Tensor.make("conv2dPointwise", keeping: self, weight.tensor, bias, residual) {
+    try Tensor.make("conv2dPacked", keeping: self, weight.tensor, bias, residual) {
       wt_conv2d_packed(
         handle, weight.tensor.handle, bias?.handle, residual?.handle, Int64(weight.stride), Int64(weight.padding), activation.raw, $0)
     }
@@ -100,6 +118,16 @@ extension Tensor {
   ) throws(TorchError) -> Tensor {
     try Tensor.make("conv2dWinograd", keeping: self, weight.tensor, bias, residual) {
       wt_conv2d_winograd(handle, weight.tensor.handle, bias?.handle, residual?.handle, $0)
+    }
+  }
+
+  /// conv2d of a 1x1 filter + bias + residual. f32 on the CPU; the result is channels-last. A sample's bytes depend on that sample alone. Not
+  /// differentiable.
+  package func conv2dPointwise(
+    weight: PointwiseConvolutionWeight, bias: Tensor? = nil, residual: Tensor? = nil
+  ) throws(TorchError) -> Tensor {
+    try Tensor.make("conv2dPointwise", keeping: self, weight.tensor, bias, residual) {
+      wt_conv2d_pointwise(handle, weight.tensor.handle, bias?.handle, residual?.handle, $0)
     }
   }
 

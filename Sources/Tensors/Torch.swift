@@ -38,21 +38,23 @@ package enum Torch {
   package static func withoutGradients<Result, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    try within(WT_NO_GRADIENTS, body)
+    try within({ wt_mode_begin(WT_NO_GRADIENTS, nil, WT_F32, $0) }, body)
   }
 
   /// Runs `body` in inference mode: cheaper than `withoutGradients`, but its tensors can never take part in training.
   package static func inferenceMode<Result, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    try within(WT_INFERENCE, body)
+    try within({ wt_mode_begin(WT_INFERENCE, nil, WT_F32, $0) }, body)
   }
 
-  /// Runs `body` with every operation of this thread on this thread alone, whatever `threads` says.
+  /// Runs `body` with every operation of LibTorch's of this thread on this thread alone, whatever `threads` says.
+  ///
+  /// - Parameter kernelThreads: how many our own kernels take, whose bytes don't depend on it.
   package static func onOneThread<Result, Failure: Error>(
-    _ body: () throws(Failure) -> Result
+    kernelThreads: Int = 1, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    try within(WT_ONE_THREAD, body)
+    try within({ wt_one_thread_begin(Int32(clamping: kernelThreads), $0) }, body)
   }
 
   /// Runs `body` with convolutions and matrix products computed in `dtype` (bf16, f16) though their inputs and weights are f32;
@@ -83,11 +85,11 @@ package enum Torch {
   }
 
   private static func within<Result, Failure: Error>(
-    _ kind: wt_mode_kind, _ body: () throws(Failure) -> Result
+    _ begin: (UnsafeMutablePointer<OpaquePointer?>) -> wt_status, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
     var mode: OpaquePointer?
-    // These kinds can't fail to begin but for want of memory, and then the body fails too.
-    wt_mode_begin(kind, nil, WT_F32, &mode)
+    // These modes can't fail to begin but for want of memory, and then the body fails too.
+    _ = begin(&mode)
     defer { wt_mode_end(mode) }
     return try body()
   }

@@ -45,11 +45,13 @@ struct RecordingCompute: Compute {
     let y = try base.convolve(x, layer, adding: residual)
     let operations = 2 * y.count * (layer.weight.shape?.dropFirst().reduce(1, *) ?? 0)
     let base = base
-    if case .winograd(let weight) = layer.weight {
-      // What it is measured against is the library's convolution, whose time does not depend on the numbers.
-      let packed = try PackedConvolutionWeight(.randn(shape: weight.shape, seed: 0), stride: 1, padding: 1, input: x.shape)
-      log.products.append(MatrixProduct(operations: operations) { _ = try x.conv2dPointwise(weight: packed) })
-    } else {
+    switch layer.weight {
+    case .winograd, .pointwise, .packed:
+      // What it is measured against is the library's convolution, packed for the threads it is to have; its time does not depend on the numbers.
+      let packed = try PackedConvolutionWeight(
+        .randn(shape: layer.weight.shape ?? [], seed: 0).to(x.dtype), stride: layer.stride, padding: layer.padding, input: x.shape)
+      log.products.append(MatrixProduct(operations: operations) { _ = try x.conv2dPacked(weight: packed) })
+    case .tensor, .joined:
       log.products.append(MatrixProduct(operations: operations) { _ = try base.convolve(x, layer, adding: nil) })
     }
     return y

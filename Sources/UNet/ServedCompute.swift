@@ -6,6 +6,7 @@ enum ServedParameter {
   /// A filter in oneDNN's own order.
   case packed(PackedConvolutionWeight)
   case winograd(WinogradConvolutionWeight)
+  case pointwise(PointwiseConvolutionWeight)
   /// Part of the one matrix that projects the embedding for every residual block.
   case joined
 
@@ -15,6 +16,7 @@ enum ServedParameter {
     case .tensor(let tensor): tensor.shape
     case .packed(let weight): weight.shape
     case .winograd(let weight): weight.shape
+    case .pointwise(let weight): weight.shape
     case .joined: nil
     }
   }
@@ -33,14 +35,18 @@ extension ServedParameter {
     if WinogradConvolutionWeight.suits(shape, dtype: dtype, stride: stride, padding: padding, device: device) {
       return .winograd(try WinogradConvolutionWeight(weight))
     }
+    if PointwiseConvolutionWeight.suits(shape, dtype: dtype, stride: stride, padding: padding, device: device) {
+      return .pointwise(try PointwiseConvolutionWeight(weight))
+    }
     return .packed(try PackedConvolutionWeight(weight, stride: stride, padding: padding, input: [1, shape[1], side, side]))
   }
 
   /// As a filter: its convolution of x, with a bias and a residual added.
   func convolve(_ x: Tensor, _ bias: Tensor, stride: Int, padding: Int, adding residual: Tensor?) throws(TorchError) -> Tensor {
     switch self {
-    case .packed(let weight): return try x.conv2dPointwise(weight: weight, bias: bias, residual: residual)
+    case .packed(let weight): return try x.conv2dPacked(weight: weight, bias: bias, residual: residual)
     case .winograd(let weight): return try x.conv2dWinograd(weight: weight, bias: bias, residual: residual)
+    case .pointwise(let weight): return try x.conv2dPointwise(weight: weight, bias: bias, residual: residual)
     case .tensor(let weight):
       let y = try x.conv2d(weight, bias, stride: stride, padding: padding)
       guard let residual else { return y }

@@ -4,13 +4,14 @@ package import Tensors
 ///
 /// A sample's output bytes depend on that sample's inputs alone: not on the batch's size, the slot in it or the thread count. For that,
 /// every sample goes through the network by itself, in operations of one fixed shape (f32 convolutions and products round differently for
-/// other batch sizes), and on the CPU by one thread (they round differently when several threads divide the sums). A batch's samples are what
-/// threads share out: no thread waits for another within a step.
+/// other batch sizes), and on the CPU each of LibTorch's on one thread (they round differently when several threads divide the sums). A batch's
+/// samples are what threads share out: none waits for another within a step. Where samples are fewer than threads, those left over help out in
+/// our own kernels, which round alike on any number.
 package final class ServedUNet {
   package let configuration: UNetConfiguration
   package let dtype: DType
   package let device: Device
-  /// Samples of a batch computed at a time; on a GPU one after the other.
+  /// Processor threads; on a GPU one.
   package let threads: Int
   private let network: Network<ServedParameter>
   private let compute: ServedCompute
@@ -95,18 +96,22 @@ package final class ServedUNet {
     try Self.serving(on: device) {
       let inputs = try Inputs(
         configuration, x: x, timesteps: timesteps, labels: labels, lowRes: lowRes, augLevels: augLevels, device: device)
-      let outputs = try concurrentSamples(inputs.x.shape[0], threads: threads) { index in
-        try Self.serving(on: device) { try compute.run(network, inputs.sample(index), sinusoids: sinusoids, dtype: dtype) }
+      let outputs = try concurrentSamples(inputs.x.shape[0], threads: threads) { index, threads in
+        try Self.serving(on: device, threads: threads) {
+          try compute.run(network, inputs.sample(index), sinusoids: sinusoids, dtype: dtype)
+        }
       }
       return try Tensor.cat(outputs, dim: 0)
     }
   }
 
-  /// The products that one sample's pass consists of, to be repeated alone: what the rest of the pass is measured against.
-  package func products(side: Int) throws -> [MatrixProduct] {
+  /// The products that one sample's pass consists of, to be repeated alone by `run`: what the rest of the pass is measured against.
+  ///
+  /// - Parameter count: of passes in a batch.
+  package func products(side: Int, count: Int) throws -> [MatrixProduct] {
     let recording = RecordingCompute(compute)
     let configuration = configuration
-    try Self.serving(on: device) {
+    try inLibrary(count) {
       let inputs = try Inputs(
         configuration, x: .randn(shape: [1, configuration.inChannels, side, side], seed: 0), timesteps: Tensor([Float(500)], shape: [1]),
         labels: configuration.numClasses == nil ? nil : Tensor([Int64(0)], shape: [1]),
@@ -119,13 +124,18 @@ package final class ServedUNet {
 
   /// `count` passes' worth of products, as many at a time as the network computes samples.
   package func run(_ products: [MatrixProduct], count: Int) throws {
-    _ = try concurrentSamples(count, threads: threads) { _ in
-      try Self.serving(on: device) { for product in products { try product.run() } }
+    _ = try concurrentSamples(count, threads: threads) { _, _ in
+      try inLibrary(count) { for product in products { try product.run() } }
     }
   }
 
+  /// As the library would compute one of `count` passes: on a thread of its own, but where they are fewer than threads, on all of the process's.
+  private func inLibrary<Result>(_ count: Int, _ body: () throws -> Result) throws -> Result {
+    try count < threads ? Torch.inferenceMode(body) : Self.serving(on: device, body)
+  }
+
   /// The modes of the calling thread in which everything is made and computed: oneDNN packs a weight for the number of threads it finds.
-  private static func serving<Result>(on device: Device, _ body: () throws -> Result) throws -> Result {
-    try Torch.inferenceMode { device.isCPU ? try Torch.onOneThread(body) : try body() }
+  private static func serving<Result>(on device: Device, threads: Int = 1, _ body: () throws -> Result) throws -> Result {
+    try Torch.inferenceMode { device.isCPU ? try Torch.onOneThread(kernelThreads: threads, body) : try body() }
   }
 }

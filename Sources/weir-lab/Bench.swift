@@ -23,7 +23,7 @@ struct Bench: ParsableCommand {
   @Option(help: "How often each is timed.")
   var repeats = 7
 
-  @Option(help: "Samples computed at a time, a processor thread each (default: one a core).")
+  @Option(help: "Processor threads: a sample takes one, or several where samples are fewer (default: one a core).")
   var threads = ProcessInfo.processInfo.activeProcessorCount
 
   @Option(help: "cpu or cuda:N.")

@@ -46,6 +46,9 @@ struct Sample: ParsableCommand {
   @Flag(help: "Stop the first stage at the second's level s instead of noising its output.")
   var truncated = false
 
+  @Option(help: "Processor threads; they change no byte (default: one a core).")
+  var threads = ProcessInfo.processInfo.activeProcessorCount
+
   @Option(help: "cpu or cuda:N.")
   var device = "cpu"
 
@@ -60,6 +63,7 @@ struct Sample: ParsableCommand {
     guard samples == nil ? label != nil && seed != nil : label == nil && seed == nil && count == 1 else {
       throw ValidationError("say which images: --label and --seed, or --samples without them")
     }
+    guard threads >= 1 else { throw ValidationError("--threads \(threads): at least 1") }
     guard dtype == nil || precision != nil else { throw ValidationError("--dtype \(dtype ?? ""): give f32 or bf16") }
   }
 
@@ -70,7 +74,7 @@ struct Sample: ParsableCommand {
     let (wanted, options) = try request(manifest)
     try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
     let pipeline = try Pipeline.load(pipeline)
-    let sampler = try SerialSampler(pipeline, device: Device(device), dtype: precision)
+    let sampler = try SerialSampler(pipeline, device: Device(device), dtype: precision, threads: threads)
     let showsSteps = isatty(FileHandle.standardError.fileDescriptor) != 0
 
     var report = Report(

@@ -99,6 +99,11 @@ struct Order: Sendable {
       output = try run.result()
     }
     #expect(output == sample.image)
+    for threads in [2, 3] {
+      #expect(
+        try SerialSampler(pipeline, threads: threads).sample(label: 1, seed: 42, options: options).image == sample.image,
+        "\(threads) threads")
+    }
     // Another seed, label or option is another image; the same is the same.
     #expect(try sampler.sample(label: 1, seed: 42, options: options).image == sample.image)
     #expect(try sampler.sample(label: 1, seed: 43, options: options).image != sample.image)

@@ -143,7 +143,8 @@ extension TensorsTests {
         let alone = try gradients(threads: 1)
         for threads in [2, 3, 5] {
           let differing = try zip(gradients(threads: threads), alone).map { $0 != $1 }
-          #expect(!differing.contains(true), "\(threads) threads: of y and the gradients of x, kernel, bias, weight, offset differ \(differing)")
+          #expect(
+            !differing.contains(true), "\(threads) threads: of y and the gradients of x, kernel, bias, weight, offset differ \(differing)")
         }
       }
     }

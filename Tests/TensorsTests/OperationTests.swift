@@ -194,9 +194,9 @@ extension TensorsTests {
       // Packed for another batch than it meets.
       let packed = try PackedConvolutionWeight(weight, stride: stride, padding: padding, input: [1, 3, 5, 6])
       let residual = try numbers.tensor([2, 4, height, width]).channelsLast()
-      let fused = try input.channelsLast().conv2dPointwise(weight: packed, bias: offset, activation: .silu)
+      let fused = try input.channelsLast().conv2dPacked(weight: packed, bias: offset, activation: .silu)
       try expectClose(fused, y.silu().floats(), within: 1e-5, "fused silu")
-      let added = try input.channelsLast().conv2dPointwise(weight: packed, bias: offset, residual: residual)
+      let added = try input.channelsLast().conv2dPacked(weight: packed, bias: offset, residual: residual)
       try expectClose(added, y.add(residual).floats(), within: 1e-5, "fused add")
     }
 
@@ -218,6 +218,28 @@ extension TensorsTests {
         let alone = try x.narrow(dim: 0, start: sample, length: 1).conv2dWinograd(weight: weight)
         #expect(try alone.contiguous().bytes() == plain.narrow(dim: 0, start: sample, length: 1).contiguous().bytes())
       }
+    }
+
+    /// The same for 1x1 filters.
+    @Test(arguments: [(16, 16, 8, 8), (32, 16, 6, 13), (48, 64, 1, 3), (192, 128, 7, 31)])
+    func pointwiseConvolution(_ channels: Int, _ outputs: Int, _ height: Int, _ width: Int) throws {
+      var numbers = SeededNumbers(seed: UInt64(channels + outputs + height + width))
+      let x = try numbers.tensor([3, channels, height, width]).channelsLast()
+      let kernel = try numbers.tensor([outputs, channels, 1, 1]).mul(0.1)
+      let bias = try numbers.tensor([outputs])
+      let residual = try numbers.tensor([3, outputs, height, width])
+      let weight = try PointwiseConvolutionWeight(kernel)
+      let exact = try x.to(.f64).conv2d(kernel.to(.f64), bias.to(.f64)).add(residual.to(.f64)).to(.f32)
+      try expectClose(x.conv2dPointwise(weight: weight, bias: bias, residual: residual), exact.floats(), within: 1e-5, "all")
+      let plain = try x.conv2dPointwise(weight: weight)
+      try expectClose(plain, x.conv2d(kernel).floats(), within: 1e-5, "without bias and residual")
+      for sample in 0..<3 {
+        let alone = try x.narrow(dim: 0, start: sample, length: 1).conv2dPointwise(weight: weight)
+        #expect(try alone.contiguous().bytes() == plain.narrow(dim: 0, start: sample, length: 1).contiguous().bytes())
+      }
+      #expect(throws: TorchError.self) { _ = try PointwiseConvolutionWeight(.zeros(shape: [16, 8, 1, 1])) }
+      #expect(throws: TorchError.self) { _ = try PointwiseConvolutionWeight(.zeros(shape: [16, 16, 3, 3])) }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 8, 4, 4]).conv2dPointwise(weight: weight) }
     }
 
     @Test func winogradNamesWhatItCannotTake() throws {

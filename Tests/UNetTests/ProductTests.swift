@@ -18,7 +18,7 @@ import Testing
       }
     }
     let net = try ServedUNet(configuration, parameters: golden.parameters, dtype: .f32)
-    let products = try net.products(side: configuration.imageSize)
+    let products = try net.products(side: configuration.imageSize, count: 1)
     #expect(products.reduce(0) { $0 + $1.operations } == expected)
     try net.run(products, count: 2)
   }

@@ -45,6 +45,11 @@ import Testing
     for (operation, bytes) in zip(operations, expected) where try serving(operation.run).bytes() != bytes {
       Issue.record("\(dtype), \(operation.name): other bytes where the process has two threads")
     }
+    for (operation, bytes) in zip(operations, expected) {
+      for threads in [2, 3] where try serving(kernelThreads: threads, operation.run).bytes() != bytes {
+        Issue.record("\(dtype), \(operation.name): other bytes where our kernels have \(threads) threads")
+      }
+    }
     // All of them on two threads at once, one from the first to the last, one from the last to the first.
     nonisolated(unsafe) let shared = operations
     let differing = Mutex<[String]>([])
@@ -58,8 +63,8 @@ import Testing
     #expect(names.isEmpty, "\(dtype), two at a time: other bytes")
   }
 
-  private static func serving<Result>(_ body: () throws -> Result) throws -> Result {
-    try Torch.inferenceMode { try Torch.onOneThread(body) }
+  private static func serving<Result>(kernelThreads: Int = 1, _ body: () throws -> Result) throws -> Result {
+    try Torch.inferenceMode { try Torch.onOneThread(kernelThreads: kernelThreads, body) }
   }
 
   /// One of each kind, type and shape.

@@ -24,7 +24,7 @@ typedef enum wt_status { WT_OK = 0, WT_FAILED = 1 } wt_status;
 
 typedef enum wt_dtype { WT_F32 = 0, WT_BF16, WT_F16, WT_I64, WT_U8, WT_F64, WT_BOOL } wt_dtype;
 
-typedef enum wt_mode_kind { WT_NO_GRADIENTS = 0, WT_INFERENCE, WT_AUTOCAST, WT_ONE_THREAD } wt_mode_kind;
+typedef enum wt_mode_kind { WT_NO_GRADIENTS = 0, WT_INFERENCE, WT_AUTOCAST } wt_mode_kind;
 
 typedef enum wt_unary_op {
   WT_NEG = 0, WT_EXP, WT_LOG, WT_SQRT, WT_RSQRT, WT_TANH, WT_SIGMOID, WT_SILU, WT_RELU, WT_GELU, WT_ABS, WT_SQUARE, WT_SIN, WT_COS
@@ -49,6 +49,8 @@ int32_t wt_threads(void);
 wt_status wt_manual_seed(uint64_t seed);
 void wt_keep_freed_memory(void);
 wt_status wt_mode_begin(wt_mode_kind kind, const char *autocast_device, wt_dtype autocast_dtype, wt_mode *out);
+/* LibTorch's operations of the calling thread run on it alone, the bridge's own kernels on `kernel_threads`. */
+wt_status wt_one_thread_begin(int32_t kernel_threads, wt_mode *out);
 wt_status wt_mode_end(wt_mode mode);
 /* Between the two calls: the most bytes that the calling thread's tensors took at a time, of those made there. */
 wt_status wt_meter_begin(wt_meter *out);
@@ -154,6 +156,10 @@ wt_status wt_pack_winograd_weight(wt_tensor weight, wt_tensor *out);
 /* conv2d(x) + bias + residual with stride and padding 1; see WinogradConvolution.cpp. f32 on the CPU; the output is channels-last. Not
  * differentiable. */
 wt_status wt_conv2d_winograd(wt_tensor x, wt_tensor packed, wt_tensor bias /* NULL */, wt_tensor residual /* NULL */, wt_tensor *out);
+/* A 1x1 filter for wt_conv2d_pointwise: f32, channels in multiples of 16. */
+wt_status wt_pack_pointwise_weight(wt_tensor weight, wt_tensor *out);
+/* conv2d(x) + bias + residual of a 1x1 filter with stride 1; see PointwiseConvolution.cpp. As wt_conv2d_winograd otherwise. */
+wt_status wt_conv2d_pointwise(wt_tensor x, wt_tensor packed, wt_tensor bias /* NULL */, wt_tensor residual /* NULL */, wt_tensor *out);
 /* conv2d(x) + bias with stride and padding 1, as wt_conv2d_winograd, differentiable; `weight` is (out, in, 3, 3) as it is. */
 wt_status wt_conv2d_trained(wt_tensor x, wt_tensor weight, wt_tensor bias, wt_tensor *out);
 /* Whether oneDNN convolves bf16 on this processor: otherwise wt_pack_conv2d_weight and wt_conv2d_packed refuse it. */
