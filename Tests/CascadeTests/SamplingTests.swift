@@ -112,6 +112,24 @@ struct Order: Sendable {
     #expect(try sampler.sample(label: 1, seed: 42, options: other).image != sample.image)
   }
 
+  /// Many at a time, they are what they are alone.
+  @Test func samplesOfAStageInBatches() throws {
+    let engine = try StageEngine(pipeline, stage: 1, threads: 2)
+    let options = try SamplingOptions(pipeline.manifest)
+    let requests = (0..<5).map { index in
+      StageEngine.Request(
+        label: index % 3, seed: UInt64(40 + index), input: (0..<3 * 8 * 8).map { Float(($0 * (index + 1)) % 100) / 50 - 1 })
+    }
+    var seen: [Int] = []
+    let together = try engine.samples(requests, options: options, batch: 3) { seen.append($0) }
+    #expect(seen == [3, 5])
+    for (index, request) in requests.enumerated() {
+      let run = try engine.begin(label: request.label, seed: request.seed, options: options, input: request.input)
+      while !run.isFinished { try engine.advance([run]) }
+      #expect(try run.result().values == together[index], "sample \(index)")
+    }
+  }
+
   @Test func truncatedRunsHandOverTheirNoise() throws {
     let options = try SamplingOptions(
       pipeline.manifest, overrides: [StageOverride(stage: "base8", steps: 20), StageOverride(stage: "sr16", aug: 300)], truncated: true)

@@ -1,0 +1,287 @@
+import ArgumentParser
+import Cascade
+import Diffusion
+import Digests
+import Evaluation
+import Foundation
+import Images
+import Tensors
+import Training
+
+struct Sweep: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure one stage's samples for every sampler, number of steps and level s that it is asked for.",
+    discussion: """
+      Every setting draws the same samples, the labels in turn. OUT/sweep.jsonl gets a line a setting: KID and FID to the real images in the stage's \
+      size, for a super-resolution stage fed real images the PSNR to what they were made from, and the seconds a sample took. OUT/sweep.svg plots KID, \
+      OUT/<setting>.png shows the first samples. A setting that is in sweep.jsonl already is not drawn again, so the same command goes on after an \
+      interruption.
+      """)
+
+  enum Inputs: String, ExpressibleByArgument, CaseIterable, Codable { case real, generated }
+
+  @Option(help: "The pipeline's folder, with its cascade.json and weights.")
+  var pipeline: String
+
+  @Option(help: ArgumentHelp("The stage.", valueName: "name"))
+  var stage: String
+
+  @Option(help: "Real images that it was not trained on: DATA/<label>/*.png.")
+  var data: String
+
+  @Option(help: ArgumentHelp("EfficientNet-Lite0's weights; ops/data/make-feature-net makes the file.", valueName: "net"))
+  var features: String
+
+  @Option(help: "Folder of the results; it is made if it is not there.")
+  var out: String
+
+  @Option(help: ArgumentHelp("Samplers: ddpm, ddim, dpm++2m (default: the stage's).", valueName: "name,…"))
+  var sampler: String?
+
+  @Option(help: ArgumentHelp("Numbers of steps (default: the stage's).", valueName: "n,…"))
+  var steps: String?
+
+  @Option(help: ArgumentHelp("Levels s of the noise added to the stage's input (default: the stage's).", valueName: "s,…"))
+  var aug: String?
+
+  @Option(help: "What a super-resolution stage enlarges: real images, or those that the stages below generate.")
+  var inputs = Inputs.real
+
+  @Option(help: "Samples of a setting, at least 2.")
+  var count = 240
+
+  @Option(help: "Seed of the first sample.")
+  var seed: UInt64 = 1_000_000
+
+  @Option(help: "Samples stepped together.")
+  var batch = 8
+
+  @Option(help: "Processor threads (default: one a core).")
+  var threads = ProcessInfo.processInfo.activeProcessorCount
+
+  @Option(help: "cpu or cuda:N.")
+  var device = "cpu"
+
+  func validate() throws {
+    guard count >= 2 else { throw ValidationError("--count \(count): at least 2") }
+    guard (1...256).contains(batch) else { throw ValidationError("--batch \(batch): give 1 to 256") }
+    guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024") }
+    for (flag, list) in [("--steps", steps), ("--aug", aug)] {
+      for item in list?.split(separator: ",", omittingEmptySubsequences: false) ?? [] where Int(item) == nil {
+        throw ValidationError("\(flag) \(list ?? ""): \"\(item)\" is not a whole number")
+      }
+    }
+  }
+
+  func run() throws {
+    let pipeline = try Pipeline.load(pipeline)
+    let manifest = pipeline.manifest
+    let index = try manifest.stage(named: stage)
+    let settings = try settings(manifest, index)
+    try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
+    let path = "\(out)/sweep.jsonl"
+    var results = try Result.read(path)
+    let digest = hex(pipeline.digest)
+    func isDone(_ setting: Setting) -> Bool {
+      results.contains { $0.setting == setting && $0.pipeline == digest && $0.count == count && $0.seed == seed && $0.data == data }
+    }
+    let open = settings.filter { !isDone($0) }
+    if !open.isEmpty {
+      let net = try EfficientNetLite(weights: features)
+      let real = try RealImages(ImageFolder(data, classes: manifest.labels), side: manifest.stages[index].resolution, net: net)
+      let requests = try requests(pipeline, index, real)
+      let engine = try StageEngine(pipeline, stage: index, device: Device(device), threads: threads)
+      for setting in open {
+        let result = try measure(engine, setting, requests, real, net, digest)
+        results.append(result)
+        try Result.append(result, to: path)
+        print(result.line)
+      }
+    }
+    let shown = results.filter { result in result.pipeline == digest && settings.contains(result.setting) }
+    let curves = Dictionary(grouping: shown) { $0.setting.curve }.sorted { $0.key < $1.key }
+    let isOverSteps = Set(settings.map(\.steps)).count > 1 || Set(settings.map(\.aug)).count == 1
+    let plot = LinePlot(
+      title: "\(manifest.name) \(stage), \(count) samples", xName: isOverSteps ? "steps" : "s + 1", yName: "KID",
+      series: isOverSteps
+        ? curves.map { LinePlot.Series(name: $0.key, points: $0.value.map { (Double($0.setting.steps), $0.kid) }) }
+        : [LinePlot.Series(name: inputs.rawValue, points: shown.map { (Double($0.setting.aug + 1), $0.kid) })])
+    try Data(plot.svg.utf8).write(to: URL(fileURLWithPath: "\(out)/sweep.svg"), options: .atomic)
+  }
+
+  /// Every combination of what was asked for.
+  private func settings(_ manifest: Manifest, _ index: Int) throws -> [Setting] {
+    let defaults = manifest.stages[index]
+    func numbers(_ list: String?, _ fallback: Int) -> [Int] { list?.split(separator: ",").compactMap { Int($0) } ?? [fallback] }
+    let samplers = sampler?.split(separator: ",", omittingEmptySubsequences: false).map(String.init) ?? [defaults.sampler.kind.rawValue]
+    var settings: [Setting] = []
+    for sampler in samplers {
+      for steps in numbers(steps, defaults.sampler.steps) {
+        for aug in numbers(aug, defaults.defaultAug) {
+          let setting = Setting(stage: stage, sampler: sampler, steps: steps, aug: aug, inputs: index == 0 ? nil : inputs)
+          do { _ = try setting.options(manifest) } catch { throw ValidationError(error.message) }
+          settings.append(setting)
+        }
+      }
+    }
+    return settings
+  }
+
+  /// The samples that every setting draws: the labels in turn, each with the next of its real images, or with what the stages below make of it.
+  private func requests(_ pipeline: Pipeline, _ index: Int, _ real: RealImages) throws -> [StageEngine.Request] {
+    let labels = pipeline.manifest.labels.count
+    let wanted = (0..<count).map { (label: $0 % labels, seed: seed &+ UInt64($0)) }
+    guard index > 0 else { return wanted.map { StageEngine.Request(label: $0.label, seed: $0.seed) } }
+    if inputs == .real {
+      let low = pipeline.manifest.stages[index - 1].resolution
+      return try wanted.enumerated().map {
+        try StageEngine.Request(label: $1.label, seed: $1.seed, input: real.planes($0, $1.label, side: low))
+      }
+    }
+    var below = wanted.map { StageEngine.Request(label: $0.label, seed: $0.seed) }
+    for stage in 0..<index {
+      let engine = try StageEngine(pipeline, stage: stage, device: Device(device), threads: threads)
+      let outputs = try engine.samples(below, options: SamplingOptions(pipeline.manifest), batch: batch) {
+        note("\(pipeline.manifest.stages[stage].name): \($0) of \(count)")
+      }
+      below = zip(wanted, outputs).map { StageEngine.Request(label: $0.label, seed: $0.seed, input: $1) }
+    }
+    return below
+  }
+
+  private func measure(
+    _ engine: StageEngine, _ setting: Setting, _ requests: [StageEngine.Request], _ real: RealImages, _ net: EfficientNetLite,
+    _ digest: String
+  ) throws -> Result {
+    let manifest = engine.pipeline.manifest
+    let side = manifest.stages[engine.stage].resolution
+    let start = ContinuousClock.now
+    let outputs = try engine.samples(requests, options: setting.options(manifest), batch: batch) {
+      note("\(setting.name): \($0) of \(count)")
+    }
+    let seconds = (ContinuousClock.now - start) / .seconds(1)
+    let images = outputs.map { RGBImage(chw: $0, width: side, height: side) }
+    try Data(RGBImage.grid(Array(images.prefix(4 * manifest.labels.count)), columns: manifest.labels.count).png()).write(
+      to: URL(fileURLWithPath: "\(out)/\(setting.name).png"), options: .atomic)
+    let generated = try net.featureSet(of: images)
+    var psnr: Double?
+    if setting.inputs == .real {
+      let each = try outputs.indices.map { try Self.psnr(outputs[$0], real.planes($0, requests[$0].label, side: side)) }
+      psnr = each.reduce(0, +) / Double(each.count)
+    }
+    return Result(
+      setting: setting, pipeline: digest, data: data, count: count, seed: seed,
+      kid: try KernelDistance(real.features, generated, size: nil).mean,
+      fid: try frechetDistance(real.features, generated), psnr: psnr, secondsPerSample: seconds / Double(count))
+  }
+
+  /// Of values in [-1, 1], in dB.
+  private static func psnr(_ image: [Float], _ reference: [Float]) -> Double {
+    let sum = zip(image, reference).reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
+    return 10 * log10(4 * Double(image.count) / max(sum, 1e-12))
+  }
+
+  private func note(_ text: String) {
+    guard isatty(FileHandle.standardError.fileDescriptor) != 0 else { return }
+    FileHandle.standardError.write(Data("\r\u{1B}[K\(text)".utf8))
+  }
+}
+
+/// How a sweep draws its samples.
+private struct Setting: Hashable, Codable {
+  let stage, sampler: String
+  let steps, aug: Int
+  /// `nil`: the first stage.
+  let inputs: Sweep.Inputs?
+
+  /// A file's name.
+  var name: String { curve.replacingOccurrences(of: " ", with: "-") + "-\(steps)" }
+
+  /// What a line of the plot has in common.
+  var curve: String {
+    [sampler, inputs.map { "\($0.rawValue) inputs" }, aug > 0 ? "s \(aug)" : nil].compactMap(\.self).joined(separator: " ")
+  }
+
+  func options(_ manifest: Manifest) throws(CascadeError) -> SamplingOptions {
+    let takesAug = manifest.stages.first { $0.name == stage }?.takesAug ?? false
+    return try SamplingOptions(
+      manifest, overrides: [StageOverride(stage: stage, steps: steps, sampler: sampler, aug: takesAug || aug > 0 ? aug : nil)])
+  }
+}
+
+/// A line of sweep.jsonl.
+private struct Result: Codable {
+  let setting: Setting
+  let pipeline, data: String
+  let count: Int
+  let seed: UInt64
+  let kid, fid: Double
+  let psnr: Double?
+  let secondsPerSample: Double
+
+  var line: String {
+    String(format: "%@: KID %.4f  FID %.1f  ", setting.name, kid, fid) + (psnr.map { String(format: "PSNR %.2f dB  ", $0) } ?? "")
+      + String(format: "%.3f s a sample", secondsPerSample)
+  }
+
+  private static var coder: (JSONEncoder, JSONDecoder) {
+    let (encoder, decoder) = (JSONEncoder(), JSONDecoder())
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return (encoder, decoder)
+  }
+
+  static func read(_ path: String) throws -> [Result] {
+    guard FileManager.default.fileExists(atPath: path) else { return [] }
+    return try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").enumerated().map { number, line in
+      do { return try coder.1.decode(Result.self, from: Data(line.utf8)) } catch {
+        throw ValidationError("\(path), line \(number + 1): not a sweep's result; remove the file, or choose another --out")
+      }
+    }
+  }
+
+  static func append(_ result: Result, to path: String) throws {
+    let lines = FileManager.default.fileExists(atPath: path) ? try Data(contentsOf: URL(fileURLWithPath: path)) : Data()
+    try (lines + coder.0.encode(result) + Data("\n".utf8)).write(to: URL(fileURLWithPath: path), options: .atomic)
+  }
+}
+
+/// The real images, in the stage's size.
+private struct RealImages {
+  let features: FeatureSet
+  private let folder: ImageFolder
+  private let ofLabel: [[ImageFolder.Item]]
+
+  init(_ folder: ImageFolder, side: Int, net: EfficientNetLite) throws {
+    self.folder = folder
+    ofLabel = folder.classes.indices.map { label in folder.items.filter { $0.label == label } }
+    features = try net.featureSet(
+      of: folder.items.map { item in RGBImage(chw: try Self.planes(folder, item, side), width: side, height: side) })
+  }
+
+  /// The image of the `number`-th sample, whose label is `label`, in [-1, 1].
+  func planes(_ number: Int, _ label: Int, side: Int) throws -> [Float] {
+    let items = ofLabel[label]
+    return try Self.planes(folder, items[number / ofLabel.count % items.count], side)
+  }
+
+  private static func planes(_ folder: ImageFolder, _ item: ImageFolder.Item, _ side: Int) throws -> [Float] {
+    guard let planes = Resampling.area(try folder.image(item), side: side) else {
+      throw ValidationError("\(item.path): smaller than \(side)x\(side)")
+    }
+    return planes.map { $0 / 127.5 - 1 }
+  }
+}
+
+extension EfficientNetLite {
+  /// Of images of one size.
+  fileprivate func featureSet(of images: [RGBImage]) throws -> FeatureSet {
+    var parts: [Tensor] = []
+    for start in stride(from: 0, to: images.count, by: 16) {
+      let found = try features(of: Array(images[start..<min(start + 16, images.count)]))
+      parts.append(found.features)
+    }
+    return try FeatureSet(features: Tensor.cat(parts, dim: 0))
+  }
+}
