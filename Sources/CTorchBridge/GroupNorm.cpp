@@ -289,7 +289,7 @@ void coefficients(const Problem &p, int64_t sample, const double *sums, const do
 }
 
 // What one thread should at least get, in units, before a second one is worth its start.
-constexpr int64_t grain = 2;
+constexpr int64_t grain = 8;
 
 template <class Element>
 void runChannelsLast(const Problem &p, const Element *x, Element *y, const Coefficients &all) {

@@ -18,8 +18,8 @@ using namespace weir;
 
 namespace {
 
-// Rows of one f32 sum, and elements of one unit of work, about.
-constexpr int64_t runLength = 64, unitElements = 16384;
+// Rows of one f32 sum, elements of one unit of work, about, and units that a thread should at least get.
+constexpr int64_t runLength = 64, unitElements = 16384, grain = 4;
 
 // (N, C) each.
 struct Kept {
@@ -116,7 +116,7 @@ void run(
   const auto to = static_cast<Element *>(dx.mutable_data_ptr());
   const float *m = kept.const_data_ptr<float>(), *a = m + samples * c, *b = a + samples * c, *inverse = b + samples * c;
   std::vector<double> sums(samples * units * c), products(samples * units * c);
-  parallelFor(samples * units, 2, [&](int64_t begin, int64_t end) {
+  parallelFor(samples * units, grain, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; unit++) {
       const int64_t sample = unit / units, row = unit % units * rows, at = sample * size + row * c, k = sample * c;
       sumRowsOf(
@@ -149,7 +149,7 @@ void run(
       }
     }
   }
-  parallelFor(samples * units, 2, [&](int64_t begin, int64_t end) {
+  parallelFor(samples * units, grain, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; unit++) {
       const int64_t sample = unit / units, row = unit % units * rows, at = sample * size + row * c, k = sample * c;
       applyRowsOf(

@@ -1,7 +1,9 @@
-// A loop whose iterations LibTorch's threads share out.
+// A loop whose iterations several threads share out.
 //
-// at::parallel_for is compiled into its caller as an OpenMP region, and clang knows only a runtime of its own for those, whose threads would come
-// on top of LibTorch's. So a region is entered as GCC's code enters it: by a call into libgomp, which LibTorch has loaded.
+// Not at::parallel_for: that is compiled into its caller as an OpenMP region, and clang knows only a runtime of its own for those, whose threads would
+// come on top of LibTorch's. And a region waits for each of its threads, even for one that the system has not let run since; on a machine with
+// more threads than cores, as several workers' are, that is most of the time. Here helpers are welcome, but nobody waits for one that has
+// not begun.
 #pragma once
 
 #include <algorithm>
@@ -10,14 +12,34 @@
 
 namespace weir {
 
-// Calls `body` on up to `threads` threads at once, and returns when all are done. It must not throw.
-void runOnThreads(int threads, void (*body)(void *), void *data);
+// Multiplications and additions that a thread should at least get, for its start to pay: about a fifth of a millisecond.
+constexpr int64_t worthwhile = 8'000'000;
 
-// How many threads a kernel of the bridge may take on the calling thread: 1 within a parallel region.
+// Parts of a loop, taken by whoever comes.
+struct Parts {
+  void (*const run)(const void *body, int64_t begin, int64_t end);
+  const void *const body;
+  const int64_t count, size;
+  std::atomic<int64_t> next{0};
+
+  // Until none is left.
+  void take() {
+    while (true) {
+      const int64_t begin = next.fetch_add(size, std::memory_order_relaxed);
+      if (begin >= count) return;
+      run(body, begin, std::min(begin + size, count));
+    }
+  }
+};
+
+// Takes parts on the calling thread and on up to `helpers` others, until all are done. If another loop has the helpers, on the calling thread alone.
+void takeTogether(Parts &parts, int helpers);
+
+// How many threads a kernel of the bridge may take on the calling thread: 1 within a parallel region of LibTorch's.
 int threadsToUse();
 
 // Calls body(begin, end) for parts that make up 0 ..< count, on as many threads as get `grain` iterations or more. Which thread takes which part
-// is left to chance.
+// is left to chance. The body must not throw.
 template <class Body>
 void parallelFor(int64_t count, int64_t grain, const Body &body) {
   const int64_t threads = std::min<int64_t>(threadsToUse(), (count + grain - 1) / grain);
@@ -25,24 +47,10 @@ void parallelFor(int64_t count, int64_t grain, const Body &body) {
     if (count > 0) body(int64_t{0}, count);
     return;
   }
-  struct Loop {
-    const Body &body;
-    int64_t count, part;
-    std::atomic<int64_t> next{0};
-  };
   constexpr int64_t partsPerThread = 4;
-  Loop loop{body, count, std::max(grain, (count + threads * partsPerThread - 1) / (threads * partsPerThread))};
-  runOnThreads(
-      static_cast<int>(threads),
-      [](void *data) {
-        auto &loop = *static_cast<Loop *>(data);
-        while (true) {
-          const int64_t begin = loop.next.fetch_add(loop.part, std::memory_order_relaxed);
-          if (begin >= loop.count) return;
-          loop.body(begin, std::min(begin + loop.part, loop.count));
-        }
-      },
-      &loop);
+  const int64_t size = (count + threads * partsPerThread - 1) / (threads * partsPerThread);
+  Parts parts{[](const void *body, int64_t begin, int64_t end) { (*static_cast<const Body *>(body))(begin, end); }, &body, count, size};
+  takeTogether(parts, static_cast<int>(threads) - 1);
 }
 
 }  // namespace weir

@@ -65,7 +65,7 @@ at::Tensor convolve(
   const auto offsets = bias ? std::optional(bias->to(at::kFloat).contiguous()) : std::nullopt;
   const auto added = residual ? std::optional(residual->to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast)) : std::nullopt;
   const int64_t pixels = x.size(0) * x.size(2) * x.size(3), units = (pixels + perUnit - 1) / perUnit;
-  parallelFor(units, 1, [&](int64_t begin, int64_t end) {
+  parallelFor(units, worthwhile / (2 * perUnit * in * out) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; unit++) {
       const int64_t first = unit * perUnit, count = std::min(perUnit, pixels - first);
       convolvePixels(

@@ -136,9 +136,10 @@ at::Tensor convolve(
   const int64_t perBlock = p.tilesPerBlock(), blocks = (p.tiles() + perBlock - 1) / perBlock;
   const int64_t inputs = p.height * p.width * p.in, outputs = p.height * p.width * p.out;
   // Where there are too few blocks for all threads, a block's output channels are shared out too.
-  const int64_t panels = p.out / lanes, wanted = threadsToUse() > 1 ? 2 * threadsToUse() : 1;
-  const int64_t shares = std::clamp<int64_t>((wanted + x.size(0) * blocks - 1) / (x.size(0) * blocks), 1, panels);
-  parallelFor(x.size(0) * blocks * shares, 1, [&](int64_t begin, int64_t end) {
+  const int64_t all = x.size(0) * blocks, panels = p.out / lanes, operations = 2 * points * p.tiles() * x.size(0) * p.in * p.out;
+  const int64_t threads = std::clamp<int64_t>(operations / worthwhile, 1, threadsToUse());
+  const int64_t shares = threads == 1 ? 1 : std::clamp<int64_t>((2 * threads + all - 1) / all, 1, panels);
+  parallelFor(all * shares, (all * shares + threads - 1) / threads, [&](int64_t begin, int64_t end) {
     float *tiles = scratch(points * perBlock * (p.in + p.out));
     for (int64_t item = begin; item < end; item++) {
       const int64_t block = item / shares, share = item % shares;
