@@ -20,11 +20,6 @@ using namespace weir;
 
 namespace {
 
-// Elements of one f32 sum.
-constexpr int64_t runLength = 64;
-// Elements of one unit of work, about: in bf16 they fill a first-level cache.
-constexpr int64_t unitElements = 16384;
-
 // x becomes x / (1 + exp(-x)).
 WEIR_INLINE void silu(Floats &x) {
   Floats power = -x;
@@ -141,15 +136,6 @@ WEIR_INLINE void sumRun(const Element *elements, int64_t count, float pivot, dou
 }
 
 // ---- y = a*(x - m) + b, then SiLU ----
-
-// What pass 2 needs of each channel: `m` is the group's mean in f32, and `b` makes up for what that rounding lost.
-struct Coefficients {
-  float *m, *a, *b;
-  // One over the group's standard deviation.
-  float *inverse;
-
-  Coefficients from(int64_t channel) const { return {m + channel, a + channel, b + channel, inverse + channel}; }
-};
 
 template <bool Silu>
 WEIR_INLINE void finish(Floats &x, const Floats &m, const Floats &a, const Floats &b) {
@@ -344,12 +330,9 @@ void runContiguous(const Problem &p, const Element *x, Element *y, const Coeffic
 }
 
 template <class Element>
-void run(const Problem &p, bool channelsLast, const at::Tensor &x, at::Tensor &y, at::Tensor &coefficients) {
+void run(const Problem &p, bool channelsLast, const at::Tensor &x, at::Tensor &y, const Coefficients &all) {
   const auto from = static_cast<const Element *>(x.const_data_ptr());
   const auto to = static_cast<Element *>(y.mutable_data_ptr());
-  float *numbers = coefficients.mutable_data_ptr<float>();
-  const int64_t count = p.samples * p.channels;
-  const Coefficients all{numbers, numbers + count, numbers + 2 * count, numbers + 3 * count};
   channelsLast ? runChannelsLast(p, from, to, all) : runContiguous(p, from, to, all);
 }
 
@@ -419,10 +402,10 @@ at::Tensor fusedGroupNorm(
   if (x.numel() == 0) return y;
   const Problem problem{samples, channels, x.numel() / (samples * channels), groups, eps, silu,
                         data(gamma), data(beta), data(scales), data(shifts)};
-  at::Tensor coefficients = at::empty({4, samples, channels}, x.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous));
-  x.scalar_type() == at::kFloat ? run<float>(problem, channelsLast, input, y, coefficients)
-                                : run<BFloat16>(problem, channelsLast, input, y, coefficients);
-  if (kept) *kept = coefficients;
+  const at::Tensor numbers = at::empty({4, samples, channels}, x.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous));
+  const auto all = Coefficients::of(numbers);
+  x.scalar_type() == at::kFloat ? run<float>(problem, channelsLast, input, y, all) : run<BFloat16>(problem, channelsLast, input, y, all);
+  if (kept) *kept = numbers;
   return y;
 }
 

@@ -10,6 +10,27 @@
 
 namespace weir {
 
+// Elements of one f32 sum.
+constexpr int64_t runLength = 64;
+// Elements of one unit of work, about: in bf16 they fill a first-level cache.
+constexpr int64_t unitElements = 16384;
+
+// What the second pass needs of each channel: `m` is the group's mean in f32, and `b` makes up for what that rounding lost.
+struct Coefficients {
+  float *m, *a, *b;
+  // One over the group's standard deviation.
+  float *inverse;
+
+  // Those that a tensor (4, N, C) holds.
+  static Coefficients of(const at::Tensor &numbers) {
+    const int64_t count = numbers.size(1) * numbers.size(2);
+    float *first = numbers.mutable_data_ptr<float>();
+    return {first, first + count, first + 2 * count, first + 3 * count};
+  }
+
+  Coefficients from(int64_t channel) const { return {m + channel, a + channel, b + channel, inverse + channel}; }
+};
+
 // t becomes exp(t), by Cody-Waite reduction and a degree 6 polynomial (Cephes' expf), good to about 2 ulp.
 WEIR_INLINE void exponential(Floats &t) {
   // Below the first, 1 + exp(t) is 1; at the second, the result is infinite.
@@ -38,8 +59,7 @@ WEIR_INLINE void exponential(Floats &t) {
 
 // GroupNorm with weight and bias, (1 + scale), shift and SiLU; see GroupNorm.cpp.
 //
-// `kept`, if asked for: (4, N, C) in f32, a mean m, a factor a, a constant b and one over a standard deviation for every channel, with which the
-// normalised x is (x - m) * inverse and what SiLU takes (x - m) * a + b.
+// `kept`, if asked for: the coefficients, (4, N, C) in f32, with which the normalised x is (x - m) * inverse and what SiLU takes (x - m) * a + b.
 at::Tensor fusedGroupNorm(
     const at::Tensor &x, int64_t groups, const std::optional<at::Tensor> &weight, const std::optional<at::Tensor> &bias, double eps,
     const std::optional<at::Tensor> &scale, const std::optional<at::Tensor> &shift, bool silu, bool overwrite, at::Tensor *kept);

@@ -18,13 +18,8 @@ using namespace weir;
 
 namespace {
 
-// Rows of one f32 sum, elements of one unit of work, about, and units that a thread should at least get.
-constexpr int64_t runLength = 64, unitElements = 16384, grain = 4;
-
-// (N, C) each.
-struct Kept {
-  const float *m, *a, *b, *inverse;
-};
+// Units of work that a thread should at least get.
+constexpr int64_t grain = 4;
 
 // dy becomes dz.
 template <bool Silu>
@@ -39,13 +34,12 @@ WEIR_INLINE void beforeSilu(Floats &dy, const Floats &z) {
 // Of `count` rows: each channel's sums of dz and of dz (x - m).
 template <bool Silu, class Element>
 WEIR_INLINE void sumRows(
-    const Element *x, const Element *dy, int64_t count, int64_t channels, const float *m, const float *a, const float *b, double *sums,
-    double *products) {
+    const Element *x, const Element *dy, int64_t count, int64_t channels, const Coefficients &k, double *sums, double *products) {
   for (int64_t c = 0; c < channels; c += lanes) {
     Floats mean, factor, constant;
-    load(m + c, mean);
-    load(a + c, factor);
-    load(b + c, constant);
+    load(k.m + c, mean);
+    load(k.a + c, factor);
+    load(k.b + c, constant);
     double total[lanes] = {}, totalProducts[lanes] = {};
     for (int64_t start = 0; start < count; start += runLength) {
       const int64_t end = std::min(count, start + runLength);
@@ -71,15 +65,15 @@ WEIR_INLINE void sumRows(
 
 template <bool Silu, class Element>
 WEIR_INLINE void applyRows(
-    const Element *x, const Element *dy, Element *dx, int64_t count, int64_t channels, const float *m, const float *a, const float *b,
-    const float *e, const float *f) {
+    const Element *x, const Element *dy, Element *dx, int64_t count, int64_t channels, const Coefficients &k, const float *e,
+    const float *f) {
   for (int64_t row = 0; row < count; row++) {
     for (int64_t c = 0; c < channels; c += lanes) {
       const int64_t at = row * channels + c;
       Floats mean, factor, constant, offset, slope, value, dz;
-      load(m + c, mean);
-      load(a + c, factor);
-      load(b + c, constant);
+      load(k.m + c, mean);
+      load(k.a + c, factor);
+      load(k.b + c, constant);
       load(e + c, offset);
       load(f + c, slope);
       load(x + at, value);
@@ -91,16 +85,15 @@ WEIR_INLINE void applyRows(
   }
 }
 
-#define WEIR_FOR_ELEMENT(Element)                                                                                                            \
-  WEIR_CLONES void sumRowsOf(                                                                                                                \
-      bool silu, const Element *x, const Element *dy, int64_t n, int64_t c, const float *m, const float *a, const float *b, double *s,      \
-      double *q) {                                                                                                                           \
-    silu ? sumRows<true>(x, dy, n, c, m, a, b, s, q) : sumRows<false>(x, dy, n, c, m, a, b, s, q);                                          \
-  }                                                                                                                                          \
-  WEIR_CLONES void applyRowsOf(                                                                                                              \
-      bool silu, const Element *x, const Element *dy, Element *dx, int64_t n, int64_t c, const float *m, const float *a, const float *b,    \
-      const float *e, const float *f) {                                                                                                     \
-    silu ? applyRows<true>(x, dy, dx, n, c, m, a, b, e, f) : applyRows<false>(x, dy, dx, n, c, m, a, b, e, f);                              \
+#define WEIR_FOR_ELEMENT(Element)                                                                                                         \
+  WEIR_CLONES void sumRowsOf(                                                                                                             \
+      bool silu, const Element *x, const Element *dy, int64_t n, int64_t c, const Coefficients &k, double *s, double *q) {                \
+    silu ? sumRows<true>(x, dy, n, c, k, s, q) : sumRows<false>(x, dy, n, c, k, s, q);                                                    \
+  }                                                                                                                                       \
+  WEIR_CLONES void applyRowsOf(                                                                                                           \
+      bool silu, const Element *x, const Element *dy, Element *dx, int64_t n, int64_t c, const Coefficients &k, const float *e,           \
+      const float *f) {                                                                                                                   \
+    silu ? applyRows<true>(x, dy, dx, n, c, k, e, f) : applyRows<false>(x, dy, dx, n, c, k, e, f);                                        \
   }
 WEIR_FOR_ELEMENT(float)
 WEIR_FOR_ELEMENT(BFloat16)
@@ -114,13 +107,13 @@ void run(
   const int64_t rows = std::clamp<int64_t>(unitElements / c, 1, pixels), units = (pixels + rows - 1) / rows;
   const auto from = static_cast<const Element *>(x.const_data_ptr()), gradient = static_cast<const Element *>(dy.const_data_ptr());
   const auto to = static_cast<Element *>(dx.mutable_data_ptr());
-  const float *m = kept.const_data_ptr<float>(), *a = m + samples * c, *b = a + samples * c, *inverse = b + samples * c;
+  const auto all = Coefficients::of(kept);
   std::vector<double> sums(samples * units * c), products(samples * units * c);
   parallelFor(samples * units, grain, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; unit++) {
-      const int64_t sample = unit / units, row = unit % units * rows, at = sample * size + row * c, k = sample * c;
+      const int64_t sample = unit / units, row = unit % units * rows, at = sample * size + row * c;
       sumRowsOf(
-          silu, from + at, gradient + at, std::min(rows, pixels - row), c, m + k, a + k, b + k, &sums[unit * c], &products[unit * c]);
+          silu, from + at, gradient + at, std::min(rows, pixels - row), c, all.from(sample * c), &sums[unit * c], &products[unit * c]);
     }
   });
   std::vector<float> e(samples * c), f(samples * c);
@@ -134,10 +127,10 @@ void run(
       }
     }
     for (int64_t first = 0; first < c; first += width) {
-      const double scale = inverse[sample * c + first], elements = static_cast<double>(width * pixels);
+      const double scale = all.inverse[sample * c + first], elements = static_cast<double>(width * pixels);
       double mean = 0, slope = 0;
       for (int64_t i = first; i < first + width; i++) {
-        const double factor = a[sample * c + i];
+        const double factor = all.a[sample * c + i];
         mean += factor * total[i];
         slope += factor * totalProducts[i];
       }
@@ -153,7 +146,7 @@ void run(
     for (int64_t unit = begin; unit < end; unit++) {
       const int64_t sample = unit / units, row = unit % units * rows, at = sample * size + row * c, k = sample * c;
       applyRowsOf(
-          silu, from + at, gradient + at, to + at, std::min(rows, pixels - row), c, m + k, a + k, b + k, e.data() + k, f.data() + k);
+          silu, from + at, gradient + at, to + at, std::min(rows, pixels - row), c, all.from(k), e.data() + k, f.data() + k);
     }
   });
 }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <exception>
 
 namespace weir {
 
@@ -21,13 +22,20 @@ struct Parts {
   const void *const body;
   const int64_t count, size;
   std::atomic<int64_t> next{0};
+  std::atomic<bool> hasFailed{false};
+  // Of the first part that threw, to be read when all are done.
+  std::exception_ptr failure;
 
-  // Until none is left.
-  void take() {
-    while (true) {
+  // Until none is left, or one has failed.
+  void take() noexcept {
+    while (!hasFailed.load(std::memory_order_relaxed)) {
       const int64_t begin = next.fetch_add(size, std::memory_order_relaxed);
       if (begin >= count) return;
-      run(body, begin, std::min(begin + size, count));
+      try {
+        run(body, begin, std::min(begin + size, count));
+      } catch (...) {
+        if (!hasFailed.exchange(true)) failure = std::current_exception();
+      }
     }
   }
 };
@@ -39,7 +47,7 @@ void takeTogether(Parts &parts, int helpers);
 int threadsToUse();
 
 // Calls body(begin, end) for parts that make up 0 ..< count, on as many threads as get `grain` iterations or more. Which thread takes which part
-// is left to chance. The body must not throw.
+// is left to chance.
 template <class Body>
 void parallelFor(int64_t count, int64_t grain, const Body &body) {
   const int64_t threads = std::min<int64_t>(threadsToUse(), (count + grain - 1) / grain);
@@ -51,6 +59,7 @@ void parallelFor(int64_t count, int64_t grain, const Body &body) {
   const int64_t size = (count + threads * partsPerThread - 1) / (threads * partsPerThread);
   Parts parts{[](const void *body, int64_t begin, int64_t end) { (*static_cast<const Body *>(body))(begin, end); }, &body, count, size};
   takeTogether(parts, static_cast<int>(threads) - 1);
+  if (parts.failure) std::rethrow_exception(parts.failure);
 }
 
 }  // namespace weir

@@ -1,5 +1,6 @@
 // 1x1 convolution in f32: the sums of a pixel are formed in the channels' order, whatever the batch, its size and the number of threads.
 #include "Internal.hpp"
+#include "Operands.hpp"
 #include "Parallel.hpp"
 #include "Products.hpp"
 
@@ -55,23 +56,15 @@ at::Tensor convolve(
     const at::Tensor &given, const at::Tensor &filters, const std::optional<at::Tensor> &bias, const std::optional<at::Tensor> &residual) {
   TORCH_CHECK(filters.dim() == 3 && filters.size(2) == lanes, "the filters are not packed for this convolution");
   const int64_t in = filters.size(1), out = filters.size(0) * lanes;
-  TORCH_CHECK(
-      given.dim() == 4 && given.is_cpu() && given.scalar_type() == at::kFloat && given.size(1) == in,
-      "this convolution takes f32 (N, ", in, ", H, W) on the CPU, not ", given.scalar_type(), " ", given.sizes());
-  TORCH_CHECK(!bias || (bias->dim() == 1 && bias->size(0) == out), "the bias must have shape (", out, ")");
-  const at::Tensor x = given.contiguous(at::MemoryFormat::ChannelsLast);
-  at::Tensor y = at::empty({x.size(0), out, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
-  TORCH_CHECK(!residual || residual->sizes() == y.sizes(), "the residual must have the output's shape ", y.sizes());
-  const auto offsets = bias ? std::optional(bias->to(at::kFloat).contiguous()) : std::nullopt;
-  const auto added = residual ? std::optional(residual->to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast)) : std::nullopt;
+  const Operands operands(given, in, out, bias, residual);
+  const at::Tensor &x = operands.x, &y = operands.y;
   const int64_t pixels = x.size(0) * x.size(2) * x.size(3), units = (pixels + perUnit - 1) / perUnit;
   parallelFor(units, worthwhile / (2 * perUnit * in * out) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; unit++) {
       const int64_t first = unit * perUnit, count = std::min(perUnit, pixels - first);
       convolvePixels(
           count, in, out, x.const_data_ptr<float>() + first * in, filters.const_data_ptr<float>(),
-          offsets ? offsets->const_data_ptr<float>() : nullptr, added ? added->const_data_ptr<float>() + first * out : nullptr,
-          y.mutable_data_ptr<float>() + first * out);
+          operands.biasData(), operands.residualData(first * out), y.mutable_data_ptr<float>() + first * out);
     }
   });
   return y;

@@ -3,6 +3,7 @@
 //
 // The bytes of a tile depend on that tile alone: neither on the batch nor on how tiles are shared out.
 #include "Internal.hpp"
+#include "Operands.hpp"
 #include "Parallel.hpp"
 #include "Winograd.hpp"
 
@@ -20,8 +21,8 @@ namespace {
 // Tiles `first` ..< `first + count` of one sample, output channels `from` ..< `to`. `tiles` and `products` are scratch for (points, count, in) and
 // (points, count, out) numbers.
 WEIR_CLONES void convolveTiles(
-    const Problem &p, int64_t first, int64_t count, int64_t from, int64_t to, const float *x, const float *filters, const float *bias, const float *residual, float *y,
-    float *tiles, float *products) {
+    const Problem &p, int64_t first, int64_t count, int64_t from, int64_t to, const float *x, const float *filters, const float *bias,
+    const float *residual, float *y, float *tiles, float *products) {
   for (int64_t tile = 0; tile < count; tile++) gatherTile(p, first + tile, x, tiles + tile * p.in, count * p.in);
   for (int64_t point = 0; point < points; point++) {
     for (int64_t k = from; k < to; k += lanes) {
@@ -122,16 +123,9 @@ at::Tensor pack(const at::Tensor &weight) {
 at::Tensor convolve(
     const at::Tensor &given, const at::Tensor &filters, const std::optional<at::Tensor> &bias, const std::optional<at::Tensor> &residual) {
   TORCH_CHECK(filters.dim() == 4 && filters.size(0) == points && filters.size(3) == lanes, "the filters are not packed for Winograd");
-  TORCH_CHECK(
-      given.dim() == 4 && given.is_cpu() && given.scalar_type() == at::kFloat && given.size(1) == filters.size(2),
-      "a Winograd convolution takes f32 (N, ", filters.size(2), ", H, W) on the CPU, not ", given.scalar_type(), " ", given.sizes());
-  const Problem p{given.size(2), given.size(3), filters.size(2), filters.size(1) * lanes};
-  TORCH_CHECK(!bias || (bias->dim() == 1 && bias->size(0) == p.out), "the bias must have shape (", p.out, ")");
-  const at::Tensor x = given.contiguous(at::MemoryFormat::ChannelsLast);
-  at::Tensor y = at::empty({x.size(0), p.out, p.height, p.width}, x.options(), at::MemoryFormat::ChannelsLast);
-  TORCH_CHECK(!residual || residual->sizes() == y.sizes(), "the residual must have the output's shape ", y.sizes());
-  const auto offsets = bias ? std::optional(bias->to(at::kFloat).contiguous()) : std::nullopt;
-  const auto added = residual ? std::optional(residual->to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast)) : std::nullopt;
+  const Operands operands(given, filters.size(2), filters.size(1) * lanes, bias, residual);
+  const at::Tensor &x = operands.x, &y = operands.y;
+  const Problem p{x.size(2), x.size(3), x.size(1), y.size(1)};
   if (y.numel() == 0) return y;
   const int64_t perBlock = p.tilesPerBlock(), blocks = (p.tiles() + perBlock - 1) / perBlock;
   const int64_t inputs = p.height * p.width * p.in, outputs = p.height * p.width * p.out;
@@ -145,8 +139,8 @@ at::Tensor convolve(
       const int64_t block = item / shares, share = item % shares;
       const int64_t sample = block / blocks, first = block % blocks * perBlock, count = std::min(perBlock, p.tiles() - first);
       convolveTiles(
-          p, first, count, panels * share / shares * lanes, panels * (share + 1) / shares * lanes, x.const_data_ptr<float>() + sample * inputs, filters.const_data_ptr<float>(),
-          offsets ? offsets->const_data_ptr<float>() : nullptr, added ? added->const_data_ptr<float>() + sample * outputs : nullptr,
+          p, first, count, panels * share / shares * lanes, panels * (share + 1) / shares * lanes, x.const_data_ptr<float>() + sample * inputs,
+          filters.const_data_ptr<float>(), operands.biasData(), operands.residualData(sample * outputs),
           y.mutable_data_ptr<float>() + sample * outputs, tiles, tiles + points * perBlock * p.in);
     }
   });

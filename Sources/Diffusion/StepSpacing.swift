@@ -4,7 +4,7 @@ package enum StepSpacing: Hashable, Sendable {
   case uniform
   /// By noise level: step i of n is at σ_i = (σ_max^(1/ρ) + i/(n-1)·(σ_min^(1/ρ) - σ_max^(1/ρ)))^ρ (Karras et al. 2022, equation 5), where
   /// σ = √((1-ᾱ)/ᾱ) is noise over signal. The larger ρ, the more of the steps are among the low noise levels, where detail is decided; and none
-  /// is spent above `maximum`, where x is noise alone, nor below `minimum`, where nothing can be seen any more.
+  /// is spent outside of `noise`, σ_min…σ_max: above it x is noise alone, below it nothing can be seen of it.
   case karras(rho: Double, noise: ClosedRange<Double>)
 
   /// `steps` different original indices, ascending.

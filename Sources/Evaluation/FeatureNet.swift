@@ -18,10 +18,17 @@ extension FeatureNet {
   ///   - limit: of each folder, the first so many.
   ///   - progress: called with how many are done, and of how many.
   package func features(of folder: ImageFolder, batch: Int = 16, progress: (Int, Int) -> Void = { _, _ in }) throws -> FeatureSet {
+    try features(of: folder.items, labels: folder.items.map(\.label), batch: batch, progress: progress) { try folder.image($0) }
+  }
+
+  /// Of the images that `image` makes of items, a batch of them at a time.
+  package func features<Item>(
+    of items: [Item], labels: [Int]? = nil, batch: Int = 16, progress: (Int, Int) -> Void = { _, _ in }, image: (Item) throws -> RGBImage
+  ) throws -> FeatureSet {
     var features: [Tensor] = []
     var logits: [Tensor] = []
-    for start in stride(from: 0, to: folder.items.count, by: batch) {
-      let images = try folder.items[start..<min(start + batch, folder.items.count)].map { try folder.image($0) }
+    for start in stride(from: 0, to: items.count, by: batch) {
+      let images = try items[start..<min(start + batch, items.count)].map(image)
       // Images of several sizes go one by one.
       let isUniform = Set(images.map { [$0.width, $0.height] }).count == 1
       for part in isUniform ? [images] : images.map({ [$0] }) {
@@ -29,9 +36,8 @@ extension FeatureNet {
         features.append(found.features)
         logits.append(found.logits)
       }
-      progress(start + images.count, folder.items.count)
+      progress(start + images.count, items.count)
     }
-    return try FeatureSet(
-      features: Tensor.cat(features, dim: 0), logits: Tensor.cat(logits, dim: 0), labels: folder.items.map(\.label))
+    return try FeatureSet(features: Tensor.cat(features, dim: 0), logits: Tensor.cat(logits, dim: 0), labels: labels)
   }
 }

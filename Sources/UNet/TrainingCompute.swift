@@ -23,21 +23,21 @@ struct TrainingCompute: Compute {
   }
 
   func convolve(_ x: Tensor, _ layer: Convolution<Tensor>, adding residual: Tensor?) throws(TorchError) -> Tensor {
-    let shape = layer.weight.shape
-    let dtype = try x.dtype
-    if shape.count == 4,
-      try WinogradConvolutionWeight.suits(shape, dtype: dtype, stride: layer.stride, padding: layer.padding, device: x.device)
-    {
-      let y = try x.trainedConv2d(layer.weight, layer.bias)
-      guard let residual else { return y }
-      return try residual.add(y)
-    }
-    var weight = try layer.weight.to(dtype)
-    // Attention's 1-wide convolutions are kept as (out, in, 1).
-    if shape.count == 3 { weight = try weight.reshape(shape + [1]) }
-    let y = try x.conv2d(weight, layer.bias.to(dtype), stride: layer.stride, padding: layer.padding)
+    let y = try convolve(x, layer)
     guard let residual else { return y }
     return try residual.add(y)
+  }
+
+  private func convolve(_ x: Tensor, _ layer: Convolution<Tensor>) throws(TorchError) -> Tensor {
+    let dtype = try x.dtype
+    var weight = try layer.weight.to(dtype)
+    // Attention's 1-wide convolutions are kept as (out, in, 1).
+    if weight.shape.count == 3 { weight = try weight.reshape(weight.shape + [1]) }
+    let bias = try layer.bias.to(dtype)
+    let suitsWinograd = try WinogradConvolutionWeight.suits(
+      weight.shape, dtype: dtype, stride: layer.stride, padding: layer.padding, device: x.device)
+    return suitsWinograd
+      ? try x.trainedConv2d(weight, bias) : try x.conv2d(weight, bias, stride: layer.stride, padding: layer.padding)
   }
 
   func normalise(

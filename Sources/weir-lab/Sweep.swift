@@ -80,12 +80,12 @@ struct Sweep: ParsableCommand {
     let settings = try settings(manifest, index)
     try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
     let path = "\(out)/sweep.jsonl"
-    var results = try Result.read(path)
+    var results = try SweepResult.read(path)
     let digest = hex(pipeline.digest)
-    func isDone(_ setting: Setting) -> Bool {
-      results.contains { $0.setting == setting && $0.pipeline == digest && $0.count == count && $0.seed == seed && $0.data == data }
+    var known: [SweepResult] {
+      results.filter { $0.pipeline == digest && $0.count == count && $0.seed == seed && $0.data == data && settings.contains($0.setting) }
     }
-    let open = settings.filter { !isDone($0) }
+    let open = settings.filter { setting in !known.contains { $0.setting == setting } }
     if !open.isEmpty {
       let net = try EfficientNetLite(weights: features)
       let real = try RealImages(ImageFolder(data, classes: manifest.labels), side: manifest.stages[index].resolution, net: net)
@@ -94,31 +94,30 @@ struct Sweep: ParsableCommand {
       for setting in open {
         let result = try measure(engine, setting, requests, real, net, digest)
         results.append(result)
-        try Result.append(result, to: path)
+        try SweepResult.append(result, to: path)
         print(result.line)
       }
     }
-    let shown = results.filter { result in result.pipeline == digest && settings.contains(result.setting) }
-    let curves = Dictionary(grouping: shown) { $0.setting.curve }.sorted { $0.key < $1.key }
     let isOverSteps = Set(settings.map(\.steps)).count > 1 || Set(settings.map(\.aug)).count == 1
+    let curves = Dictionary(grouping: known) { isOverSteps ? $0.setting.curveOverSteps : $0.setting.curveOverAug }
     let plot = LinePlot(
       title: "\(manifest.name) \(stage), \(count) samples", xName: isOverSteps ? "steps" : "s + 1", yName: "KID",
-      series: isOverSteps
-        ? curves.map { LinePlot.Series(name: $0.key, points: $0.value.map { (Double($0.setting.steps), $0.kid) }) }
-        : [LinePlot.Series(name: inputs.rawValue, points: shown.map { (Double($0.setting.aug + 1), $0.kid) })])
+      series: curves.sorted { $0.key < $1.key }.map { name, results in
+        LinePlot.Series(name: name, points: results.map { (Double(isOverSteps ? $0.setting.steps : $0.setting.aug + 1), $0.kid) })
+      })
     try Data(plot.svg.utf8).write(to: URL(fileURLWithPath: "\(out)/sweep.svg"), options: .atomic)
   }
 
   /// Every combination of what was asked for.
-  private func settings(_ manifest: Manifest, _ index: Int) throws -> [Setting] {
+  private func settings(_ manifest: Manifest, _ index: Int) throws -> [SweepSetting] {
     let defaults = manifest.stages[index]
     func numbers(_ list: String?, _ fallback: Int) -> [Int] { list?.split(separator: ",").compactMap { Int($0) } ?? [fallback] }
     let samplers = sampler?.split(separator: ",", omittingEmptySubsequences: false).map(String.init) ?? [defaults.sampler.kind.rawValue]
-    var settings: [Setting] = []
+    var settings: [SweepSetting] = []
     for sampler in samplers {
       for steps in numbers(steps, defaults.sampler.steps) {
         for aug in numbers(aug, defaults.defaultAug) {
-          let setting = Setting(stage: stage, sampler: sampler, steps: steps, aug: aug, inputs: index == 0 ? nil : inputs)
+          let setting = SweepSetting(stage: stage, sampler: sampler, steps: steps, aug: aug, inputs: index == 0 ? nil : inputs)
           do { _ = try setting.options(manifest) } catch { throw ValidationError(error.message) }
           settings.append(setting)
         }
@@ -150,9 +149,9 @@ struct Sweep: ParsableCommand {
   }
 
   private func measure(
-    _ engine: StageEngine, _ setting: Setting, _ requests: [StageEngine.Request], _ real: RealImages, _ net: EfficientNetLite,
+    _ engine: StageEngine, _ setting: SweepSetting, _ requests: [StageEngine.Request], _ real: RealImages, _ net: EfficientNetLite,
     _ digest: String
-  ) throws -> Result {
+  ) throws -> SweepResult {
     let manifest = engine.pipeline.manifest
     let side = manifest.stages[engine.stage].resolution
     let start = ContinuousClock.now
@@ -163,13 +162,13 @@ struct Sweep: ParsableCommand {
     let images = outputs.map { RGBImage(chw: $0, width: side, height: side) }
     try Data(RGBImage.grid(Array(images.prefix(4 * manifest.labels.count)), columns: manifest.labels.count).png()).write(
       to: URL(fileURLWithPath: "\(out)/\(setting.name).png"), options: .atomic)
-    let generated = try net.featureSet(of: images)
+    let generated = try net.features(of: images) { $0 }
     var psnr: Double?
     if setting.inputs == .real {
       let each = try outputs.indices.map { try Self.psnr(outputs[$0], real.planes($0, requests[$0].label, side: side)) }
       psnr = each.reduce(0, +) / Double(each.count)
     }
-    return Result(
+    return SweepResult(
       setting: setting, pipeline: digest, data: data, count: count, seed: seed,
       kid: try KernelDistance(real.features, generated, size: nil).mean,
       fid: try frechetDistance(real.features, generated), psnr: psnr, secondsPerSample: seconds / Double(count))
@@ -184,104 +183,5 @@ struct Sweep: ParsableCommand {
   private func note(_ text: String) {
     guard isatty(FileHandle.standardError.fileDescriptor) != 0 else { return }
     FileHandle.standardError.write(Data("\r\u{1B}[K\(text)".utf8))
-  }
-}
-
-/// How a sweep draws its samples.
-private struct Setting: Hashable, Codable {
-  let stage, sampler: String
-  let steps, aug: Int
-  /// `nil`: the first stage.
-  let inputs: Sweep.Inputs?
-
-  /// A file's name.
-  var name: String { curve.replacingOccurrences(of: " ", with: "-") + "-\(steps)" }
-
-  /// What a line of the plot has in common.
-  var curve: String {
-    [sampler, inputs.map { "\($0.rawValue) inputs" }, aug > 0 ? "s \(aug)" : nil].compactMap(\.self).joined(separator: " ")
-  }
-
-  func options(_ manifest: Manifest) throws(CascadeError) -> SamplingOptions {
-    let takesAug = manifest.stages.first { $0.name == stage }?.takesAug ?? false
-    return try SamplingOptions(
-      manifest, overrides: [StageOverride(stage: stage, steps: steps, sampler: sampler, aug: takesAug || aug > 0 ? aug : nil)])
-  }
-}
-
-/// A line of sweep.jsonl.
-private struct Result: Codable {
-  let setting: Setting
-  let pipeline, data: String
-  let count: Int
-  let seed: UInt64
-  let kid, fid: Double
-  let psnr: Double?
-  let secondsPerSample: Double
-
-  var line: String {
-    String(format: "%@: KID %.4f  FID %.1f  ", setting.name, kid, fid) + (psnr.map { String(format: "PSNR %.2f dB  ", $0) } ?? "")
-      + String(format: "%.3f s a sample", secondsPerSample)
-  }
-
-  private static var coder: (JSONEncoder, JSONDecoder) {
-    let (encoder, decoder) = (JSONEncoder(), JSONDecoder())
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    decoder.keyDecodingStrategy = .convertFromSnakeCase
-    return (encoder, decoder)
-  }
-
-  static func read(_ path: String) throws -> [Result] {
-    guard FileManager.default.fileExists(atPath: path) else { return [] }
-    return try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").enumerated().map { number, line in
-      do { return try coder.1.decode(Result.self, from: Data(line.utf8)) } catch {
-        throw ValidationError("\(path), line \(number + 1): not a sweep's result; remove the file, or choose another --out")
-      }
-    }
-  }
-
-  static func append(_ result: Result, to path: String) throws {
-    let lines = FileManager.default.fileExists(atPath: path) ? try Data(contentsOf: URL(fileURLWithPath: path)) : Data()
-    try (lines + coder.0.encode(result) + Data("\n".utf8)).write(to: URL(fileURLWithPath: path), options: .atomic)
-  }
-}
-
-/// The real images, in the stage's size.
-private struct RealImages {
-  let features: FeatureSet
-  private let folder: ImageFolder
-  private let ofLabel: [[ImageFolder.Item]]
-
-  init(_ folder: ImageFolder, side: Int, net: EfficientNetLite) throws {
-    self.folder = folder
-    ofLabel = folder.classes.indices.map { label in folder.items.filter { $0.label == label } }
-    features = try net.featureSet(
-      of: folder.items.map { item in RGBImage(chw: try Self.planes(folder, item, side), width: side, height: side) })
-  }
-
-  /// The image of the `number`-th sample, whose label is `label`, in [-1, 1].
-  func planes(_ number: Int, _ label: Int, side: Int) throws -> [Float] {
-    let items = ofLabel[label]
-    return try Self.planes(folder, items[number / ofLabel.count % items.count], side)
-  }
-
-  private static func planes(_ folder: ImageFolder, _ item: ImageFolder.Item, _ side: Int) throws -> [Float] {
-    guard let planes = Resampling.area(try folder.image(item), side: side) else {
-      throw ValidationError("\(item.path): smaller than \(side)x\(side)")
-    }
-    return planes.map { $0 / 127.5 - 1 }
-  }
-}
-
-extension EfficientNetLite {
-  /// Of images of one size.
-  fileprivate func featureSet(of images: [RGBImage]) throws -> FeatureSet {
-    var parts: [Tensor] = []
-    for start in stride(from: 0, to: images.count, by: 16) {
-      let found = try features(of: Array(images[start..<min(start + 16, images.count)]))
-      parts.append(found.features)
-    }
-    return try FeatureSet(features: Tensor.cat(parts, dim: 0))
   }
 }

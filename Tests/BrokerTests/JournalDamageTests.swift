@@ -14,7 +14,7 @@ struct JournalDamageTests {
   static let cutStep = setting("WEIR_CUT_STEP", 4_093)
   static let firstCut = setting("WEIR_CUT_FIRST", 0)
   /// Bits flipped in each test.
-  static let flips = setting("WEIR_FLIPS", 16)
+  static let flips = setting("WEIR_FLIPS", 30)
   static let tail = 64 << 10
 
   struct Outcome {

@@ -75,7 +75,9 @@ extension FleetTests {
       #expect(try lines("\(pipeline.folder)/c").map(\.psnr) == [nil])
       let generated = try await sweep("d", ["--stage", "sr32", "--inputs", "generated"])
       #expect(generated.status == 0, "\(generated)")
-      for wrong in [["--sampler", "euler"], ["--aug", "601"], ["--stage", "sr17"]] {
+      for wrong in [
+        ["--sampler", "euler"], ["--steps", "0"], ["--steps", "a"], ["--aug", "601"], ["--stage", "sr17"], ["--count", "1"],
+      ] {
         let result = try await sweep("e", (wrong[0] == "--stage" ? [] : ["--stage", "sr16"]) + wrong)
         #expect(result.status != 0 && result.status < 126, "\(wrong): \(result)")
       }
