@@ -65,6 +65,24 @@ final class DataDirectory {
     var mark: String { folder + "/journal.mark" }
     var lock: String { folder + "/lock" }
 
+    private static let tensorsName = "journal.tensors-"
+
+    /// A file of large tensors; they are numbered from 1.
+    func tensors(_ number: Int64) -> String { "\(folder)/\(Self.tensorsName)\(number)" }
+
+    /// The sizes of all of them that are there, by their numbers.
+    var tensorFiles: [Int64: Int] {
+      let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+      var sizes: [Int64: Int] = [:]
+      for name in names where name.hasPrefix(Self.tensorsName) {
+        guard let number = Int64(name.dropFirst(Self.tensorsName.count)), number > 0, tensors(number) == "\(folder)/\(name)" else {
+          continue
+        }
+        sizes[number] = (try? FileManager.default.attributesOfItem(atPath: tensors(number))[.size] as? Int) ?? 0
+      }
+      return sizes
+    }
+
     /// Keeps brokers away, as long as the descriptor is open, from a folder that none has.
     ///
     /// - Returns: a descriptor, `isHeld`, or -1 if there is nothing to lock.
@@ -78,7 +96,7 @@ final class DataDirectory {
 
     /// Brings the journal, and the names in the folder, to the disk.
     func sync() throws(JournalError) {
-      for path in [journal, mark, folder] {
+      for path in tensorFiles.keys.map(tensors) + [journal, mark, folder] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0, fsync(descriptor) == 0 else {
           let reason = String(cString: strerror(errno))

@@ -14,6 +14,7 @@ package final class Journal {
   let database: DatabaseQueue
   private let connection: SQLConnection
   private let mark: JournalMark
+  private let tensorFiles: TensorFiles
   private var statements: Statements?
   /// `nil` after a commit failed: memory is ahead of the disk, and is read again.
   private var writer: JournalWriter?
@@ -43,7 +44,7 @@ package final class Journal {
   }
 
   /// Opens a directory, making it if it isn't there.
-  package init(directory path: String) throws(JournalError) {
+  package init(directory path: String, tensors limits: TensorFiles.Limits = TensorFiles.Limits()) throws(JournalError) {
     directory = try DataDirectory(path)
     let file = directory.files.journal
     do {
@@ -53,7 +54,8 @@ package final class Journal {
       mark = opened.mark
       findings = opened.findings
       restored = opened.contents.snapshot
-      writer = try JournalWriter(connection, opened.contents)
+      tensorFiles = TensorFiles(directory.files, limits)
+      writer = try JournalWriter(connection, tensorFiles, opened.contents)
       statements = try Statements(connection)
       // A turn of the broker waits for nobody.
       try connection.execute("PRAGMA busy_timeout = 0")
@@ -68,17 +70,21 @@ package final class Journal {
     statements = nil
     writer = nil
     mark.close()
+    tensorFiles.close()
     do { try database.close() } catch { throw JournalError(error, path: directory.files.journal) }
   }
 
   // MARK: Writing
 
   /// Puts all of the records on disk, or none. After `.stalled` the same can be tried again; after other failures too, but with other records.
-  package func commit(_ records: some Sequence<Record>) throws(JournalError) {
+  package func commit(_ records: some Sequence<Record>) throws(JournalError) { try commit(records, moving: nil) }
+
+  /// - Parameter file: tensors to move on the way.
+  private func commit(_ records: some Sequence<Record>, moving file: Int64?) throws(JournalError) {
     do {
       // On GRDB's own thread of execution, because SQLite tells it of every commit.
       restored = nil
-      try database.writeWithoutTransaction { _ in try write(records) }
+      try database.writeWithoutTransaction { _ in try write(records, moving: file) }
       mark.write(turn: writer?.turn ?? 0)
     } catch {
       // SQLite does not say why a write failed. One that never reached the disk can be tried again; a sync that failed can't.
@@ -90,28 +96,38 @@ package final class Journal {
     }
   }
 
-  private func write(_ records: some Sequence<Record>) throws {
+  private func write(_ records: some Sequence<Record>, moving file: Int64?) throws {
     guard let statements else { throw JournalError(.unusable, "journal \(directory.files.journal) is closed") }
     try statements.begin.run()
     do {
       _ = try places()
       try writer?.write(records)
+      if let file { try writer?.moveTensors(from: file) }
+      try tensorFiles.sync()
       try statements.commit.run()
+      tensorFiles.commit()
     } catch {
       writer = nil
       // SQLite may have rolled back by itself.
       try? statements.rollback.run()
+      tensorFiles.rollBack()
       throw error
     }
   }
 
   /// Whether there is something to do for `tidy`.
-  package var isUntidy: Bool { writer.map { $0.isPurging || $0.hasDeleted } ?? false }
+  package var isUntidy: Bool { writer.map { $0.isPurging || $0.hasDeleted || tensorFiles.isUntidy } ?? false }
 
   /// Goes on with deleting what was forgotten and with giving its space back, for some milliseconds.
   package func tidy() throws(JournalError) {
     guard let writer, isUntidy else { return }
     if writer.isPurging { return try commit(EmptyCollection()) }
+    switch tensorFiles.housekeeping() {
+    case .remove(let unused): return try removeTensors(unused)
+    case .move(let file): return try commit(EmptyCollection(), moving: file)
+    case nil: break
+    }
+    guard writer.hasDeleted else { return }
     do {
       try database.writeWithoutTransaction { db in
         let free = try Int.fetchOne(db, sql: "PRAGMA freelist_count") ?? 0
@@ -123,6 +139,17 @@ package final class Journal {
           self.writer?.hasDeleted = false
         }
       }
+    } catch {
+      throw JournalError(error, path: directory.files.journal, writing: true)
+    }
+  }
+
+  /// Not before the log is empty: if it were damaged, commits from before would count, whose rows still point there. Nor while somebody else reads
+  /// the journal, and perhaps copies it.
+  private func removeTensors(_ files: [Int64]) throws(JournalError) {
+    do {
+      let isEmpty = try database.writeWithoutTransaction { try Int.fetchOne($0, sql: "PRAGMA wal_checkpoint(TRUNCATE)") == 0 }
+      if isEmpty { tensorFiles.remove(files) } else { tensorFiles.postpone() }
     } catch {
       throw JournalError(error, path: directory.files.journal, writing: true)
     }
@@ -164,7 +191,7 @@ package final class Journal {
   /// Where everything is; read again if memory is ahead of the disk.
   private func places() throws -> JournalWriter {
     if let writer { return writer }
-    let writer = try JournalWriter(connection, read().contents)
+    let writer = try JournalWriter(connection, tensorFiles, read().contents)
     self.writer = writer
     return writer
   }
@@ -175,7 +202,7 @@ package final class Journal {
 
   /// - Parameters:
   ///   - digest: the column of the digest.
-  ///   - name: that of the tensor's name, which type, shape, length and data follow.
+  ///   - name: that of the tensor's name, which type, shape, length, place and data follow.
   ///   - first: what the first columns after the seal have to be.
   private func tensors(
     _ statement: SQLStatement, _ table: JournalTable, digest: Int32, name: Int32, _ first: [Int64] = []
@@ -184,14 +211,14 @@ package final class Journal {
     defer { statement.reset() }
     while try statement.step() {
       if first.enumerated().contains(where: { statement.int(Int32($0.offset + JournalTable.firstColumn)) != $0.element }) { continue }
-      let data = statement.bytes(name + 4)
-      let sizes = statement.text(name + 2).split(separator: ",").compactMap { UInt32($0) }
       let isWhole = table.isWhole(statement)
-      if isWhole, statement.isNull(name + 4) { continue }
+      if isWhole, statement.isNull(name + 5) { continue }
       guard isWhole, let dtype = WireTensor.DType(journalCode: Int(statement.int(name + 1))),
-        sha256(data).elementsEqual(statement.bytes(digest))
+        let stored = try StoredTensor(statement, dtype: name + 1, data: name + 5, in: directory.files),
+        stored.fits(statement.bytes(digest))
       else { throw JournalError(.damaged, "journal \(directory.files.journal) has a tensor that does not fit its digest") }
-      tensors.append(try WireTensor(name: statement.text(name), dtype: dtype, shape: sizes, data: Frame(copying: data)))
+      tensors.append(
+        try WireTensor(name: statement.text(name), dtype: dtype, shape: ShapeText.decode(statement.text(name + 2)), data: stored.frame))
     }
     return tensors
   }
@@ -242,7 +269,7 @@ package final class Journal {
   }
 
   private func read() throws -> (contents: JournalReader.Contents, findings: [String]) {
-    var reader = JournalReader(path: directory.files.journal, connection)
+    var reader = JournalReader(directory.files, connection)
     return (try reader.read(), reader.findings)
   }
 }

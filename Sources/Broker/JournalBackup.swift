@@ -48,14 +48,22 @@ package enum JournalBackup {
     }
   }
 
-  private static func copy(_ source: DataDirectory.Files, to target: DataDirectory.Files) throws {
+  private static func copy(_ files: DataDirectory.Files, to target: DataDirectory.Files) throws {
     var configuration = JournalOpening.configuration
     configuration.readonly = true
-    let from = try DatabaseQueue(path: source.journal, configuration: configuration)
+    let from = try DatabaseQueue(path: files.journal, configuration: configuration)
     defer { try? from.close() }
     let to = try DatabaseQueue(path: target.journal, configuration: JournalOpening.configuration)
-    // In one step, so in one transaction: a writer does not make it begin again.
-    try from.backup(to: to)
+    // In one transaction: a writer does not make it begin again, and no broker removes a tensor file while somebody reads its journal.
+    try from.read { source in
+      try to.writeWithoutTransaction { try source.backup(to: $0) }
+      let inUse = JournalTable.all.filter(\.endsWithTensor).map { "SELECT data FROM \($0.name) WHERE typeof(data) = 'integer'" }
+      let places = try Int64.fetchAll(source, sql: inUse.joined(separator: " UNION ALL "))
+      let there = files.tensorFiles
+      for file in Set(places.map { TensorPlace(journalValue: $0).file }) where there[file] != nil {
+        try FileManager.default.copyItem(atPath: files.tensors(file), toPath: target.tensors(file))
+      }
+    }
     let turn = try to.writeWithoutTransaction { db in
       try db.execute(sql: "PRAGMA wal_checkpoint(TRUNCATE)")
       return try Int64.fetchOne(db, sql: "SELECT number FROM turn") ?? 0

@@ -57,7 +57,7 @@ package struct JournalCheck: Sendable {
             "journal \(files.journal) was written by an older weir-broker; this one brings it up to date when it starts on it")
         }
         if let fault = try JournalSchema.fault(db) { findings.append(fault) }
-        try look(files.journal, connection, marked)
+        try look(files, connection, marked)
       }
     } catch {
       guard let damage = JournalOpening.describeDamage(error) else { throw JournalError(error, path: files.journal) }
@@ -65,19 +65,20 @@ package struct JournalCheck: Sendable {
     }
   }
 
-  private mutating func look(_ path: String, _ connection: SQLConnection, _ marked: JournalMark.Reading) throws {
+  private mutating func look(_ files: DataDirectory.Files, _ connection: SQLConnection, _ marked: JournalMark.Reading) throws {
     let pages = try SQLStatement(connection, "PRAGMA integrity_check(20)")
     while try pages.step() { if pages.text(0) != "ok" { findings.append(pages.text(0)) } }
-    for table in JournalTable.all { try look(table, connection) }
+    for table in JournalTable.all { try look(table, files, connection) }
     guard isServable else { return }
-    var reader = JournalReader(path: path, connection)
+    var reader = JournalReader(files, connection)
     let contents = try reader.read()
     jobs = contents.places.count
     findings += reader.findings + JournalOpening.missing(marked, contents.turn)
   }
 
-  private mutating func look(_ table: JournalTable, _ connection: SQLConnection) throws {
-    let data = Int32(JournalTable.firstColumn + table.columns.count)
+  private mutating func look(_ table: JournalTable, _ files: DataDirectory.Files, _ connection: SQLConnection) throws {
+    // After the tensor's length and its place.
+    let data = Int32(JournalTable.firstColumn + table.columns.count) + 1
     let digest = Int32(JournalTable.firstColumn + (table.columns.firstIndex(of: "digest") ?? 0))
     do {
       let rows = try SQLStatement(connection, "SELECT \(table.columnList)\(table.endsWithTensor ? ", data" : "") FROM \(table.name)")
@@ -88,7 +89,8 @@ package struct JournalCheck: Sendable {
         }
         guard table.endsWithTensor, !rows.isNull(data) else { continue }
         tensors += 1
-        if !sha256(rows.bytes(data)).elementsEqual(rows.bytes(digest)) {
+        let tensor = try StoredTensor(rows, dtype: data - 4, data: data, in: files)
+        if tensor?.fits(rows.bytes(digest)) != true {
           findings.append("the tensor in row \(rows.int(0)) of table \(table.name) does not fit its digest")
           lesser += 1
         }

@@ -94,7 +94,7 @@ enum JournalOpening {
       // Before anything is written.
       if isInUse, let connection = try database.read({ SQLConnection($0) }) { try check(connection, path) }
       let connection = try prepare(database, path)
-      var reader = JournalReader(path: path, connection)
+      var reader = JournalReader(files, connection)
       let contents = try reader.read()
       return Opened(
         database: database, connection: connection, contents: contents, mark: try JournalMark(files.mark),
@@ -181,12 +181,14 @@ enum JournalOpening {
   /// The new one is complete under a name of its own before the old one goes; a crash in between is made good by `finishRebuilding`.
   private static func rebuild(_ stored: JournalFiles, _ states: [JournalFiles.State], _ files: DataDirectory.Files) throws -> [String] {
     let path = files.journal
-    var findings = try JournalSalvage.rebuild(stored, states, at: path + ".building")
+    var findings = try JournalSalvage.rebuild(stored, states, files, at: path + ".building")
     let aside = files.folder + "/damaged-\(timestamp())"
     try FileManager.default.createDirectory(atPath: aside, withIntermediateDirectories: true)
     for suffix in ["", "-wal"] where FileManager.default.fileExists(atPath: path + suffix) {
       try FileManager.default.linkItem(atPath: path + suffix, toPath: aside + "/journal.sqlite" + suffix)
     }
+    let kept = DataDirectory.Files(aside)
+    for number in files.tensorFiles.keys { try FileManager.default.linkItem(atPath: files.tensors(number), toPath: kept.tensors(number)) }
     findings.append("the damaged files are kept in \(aside)")
     try replaceItem(path + ".building", path + ".rebuilt")
     try finishRebuilding(files)

@@ -8,13 +8,16 @@ import ZeroMQ
 struct JournalReader {
   private let path: String
   private let connection: SQLConnection
+  /// The sizes of the tensor files.
+  private let tensorFiles: [Int64: Int]
   private var numerics: Set<String> = []
   private var optionsByText: [String: [StageOptions]] = [:]
   /// What is lost, and what that means; not what is merely odd.
   private(set) var findings: [String] = []
 
-  init(path: String, _ connection: SQLConnection) {
-    self.path = path
+  init(_ files: DataDirectory.Files, _ connection: SQLConnection) {
+    path = files.journal
+    tensorFiles = files.tensorFiles
     self.connection = connection
   }
 
@@ -27,12 +30,15 @@ struct JournalReader {
     var nextRow: Int64 = 1
     var nextSample: Int64 = 0
     var turn: Int64 = 0
+    /// Of all rows whose tensors are in the tensor files.
+    var tensorPlaces: [TensorPlace] = []
   }
 
   /// - Throws: `.damaged` if a row is not what was written. What is missing is a finding, and the rest is read.
   mutating func read() throws -> Contents {
     var contents = Contents()
     contents.turn = try turn()
+    contents.tensorPlaces = try tensorPlaces()
     contents.snapshot.pipelines = try pipelines()
     contents.snapshot.quarantined = try quarantined()
     contents.nextRow = try nextID(.job, .ending, .pipeline, .pipelineCopy, .quarantine)
@@ -118,6 +124,15 @@ struct JournalReader {
       turn = statement.int(2)
     }
     return turn
+  }
+
+  private func tensorPlaces() throws -> [TensorPlace] {
+    var all: [TensorPlace] = []
+    for table in JournalTable.all where table.endsWithTensor {
+      let places = try SQLStatement(connection, "SELECT data FROM \(table.name) WHERE typeof(data) = 'integer'")
+      while try places.step() { all.append(TensorPlace(journalValue: places.int(0))) }
+    }
+    return all
   }
 
   private func nextID(_ tables: JournalTable...) throws -> Int64 {
@@ -260,13 +275,21 @@ struct JournalReader {
       guard let digest = ContentDigest(row.bytes(2)) else { throw damage("a digest of job \(job) is bad") }
       if Int(stage) == passed.outcomes.count {
         passed.outcomes.append(StageOutcome(digest: digest, numerics: shared(row.text(3)), bytes: UInt64(journalValue: row.int(4))))
-        passed.hasData.append(!row.isNull(8) && row.int(8) == row.int(4))
+        passed.hasData.append(hasTensor(row))
       } else {
         passed.hasGap = true
       }
       passed.bytes += row.isNull(8) ? 0 : row.int(8)
     }
     return passed
+  }
+
+  /// Whether an output is still there, as far as its length tells.
+  private func hasTensor(_ row: SQLStatement) -> Bool {
+    if !row.isNull(8) { return row.int(8) == row.int(4) }
+    if row.isNull(9) { return false }
+    let place = TensorPlace(journalValue: row.int(9))
+    return tensorFiles[place.file].map { place.offset + Int(clamping: row.int(4)) <= $0 } ?? false
   }
 
   /// A few strings, that many samples share.

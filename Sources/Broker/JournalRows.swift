@@ -104,6 +104,18 @@ extension WireTensor.DType {
   }
 }
 
+/// The shape of a tensor as a row has it.
+enum ShapeText {
+  static func encode(_ shape: [UInt32]) -> String { shape.map(String.init).joined(separator: ",") }
+
+  static func decode(_ text: String) -> [UInt32] { text.split(separator: ",").compactMap { UInt32($0) } }
+
+  /// Bytes of a tensor that a row tells of; `nil`: there is no such tensor.
+  static func byteCount(dtype: Int64, shape: String) -> Int? {
+    WireTensor.DType(journalCode: Int(truncatingIfNeeded: dtype)).flatMap { WireTensor.byteCount($0, decode(shape)) }
+  }
+}
+
 extension UInt64 {
   /// SQLite's integers have a sign.
   var journalValue: Int64 { Int64(bitPattern: self) }

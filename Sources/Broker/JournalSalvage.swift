@@ -10,7 +10,7 @@ import Wire
 struct JournalSalvage {
   /// The newest first.
   private var states: [SalvageState]
-  private let connection: SQLConnection
+  private let files: DataDirectory.Files
   private var writers: [JournalTable: RowWriter] = [:]
   private var jobs = SampleOwners()
   /// Those of them that the state being read has added.
@@ -28,14 +28,18 @@ struct JournalSalvage {
   private var orphans = 0
   private(set) var findings: [String] = []
 
-  /// - Parameter states: of the files, the newest first.
+  /// - Parameters:
+  ///   - states: of what is stored, the newest first.
+  ///   - files: where the tensor files are, which stay.
   /// - Returns: what was lost, a line each.
-  static func rebuild(_ files: JournalFiles, _ states: [JournalFiles.State], at path: String) throws -> [String] {
+  static func rebuild(
+    _ stored: JournalFiles, _ states: [JournalFiles.State], _ files: DataDirectory.Files, at path: String
+  ) throws -> [String] {
     for suffix in ["", "-wal", "-shm"] { try? FileManager.default.removeItem(atPath: path + suffix) }
     let database = try DatabaseQueue(path: path, configuration: JournalOpening.configuration)
     defer { try? database.close() }
     let connection = try JournalOpening.prepare(database, path)
-    var salvage = try JournalSalvage(files, states, connection)
+    var salvage = try JournalSalvage(stored, states, files, connection)
     try database.writeWithoutTransaction { db in
       try db.inTransaction(.immediate) {
         try salvage.copyRows()
@@ -48,9 +52,11 @@ struct JournalSalvage {
     return salvage.findings
   }
 
-  private init(_ files: JournalFiles, _ states: [JournalFiles.State], _ connection: SQLConnection) throws {
-    self.states = states.map { SalvageState(files.pages($0)) }
-    self.connection = connection
+  private init(
+    _ stored: JournalFiles, _ states: [JournalFiles.State], _ files: DataDirectory.Files, _ connection: SQLConnection
+  ) throws {
+    self.states = states.map { SalvageState(stored.pages($0)) }
+    self.files = files
     // The commits behind damage are whole but for it; of one that breaks off nobody knows what is missing.
     lacksMore = states.first != .committed
     for table in JournalTable.all { writers[table] = try RowWriter(table, connection) }
@@ -137,7 +143,7 @@ struct JournalSalvage {
     case .sample: version = row.int(2) ?? 0
     case .attempt: version = row.int(3) ?? 0
     case .output:
-      hasTensor = self.hasTensor(row, digest: 2)
+      hasTensor = try self.hasTensor(row, digest: 2)
       if !hasTensor, !row.withValue(8, { if case .null = $0 { true } else { false } }), index == 0 {
         findings.append("page \(page): the tensor of \(name(row.id, job, place)) is damaged")
         wanted[table, default: []].insert(row.id)
@@ -145,7 +151,7 @@ struct JournalSalvage {
       }
       version = hasTensor ? 1 : 0
     case .checkpoint:
-      guard self.hasTensor(row, digest: 4) else {
+      guard try self.hasTensor(row, digest: 4) else {
         let sample = (row.id >> JobPlace.slotBits) - place.first
         if index == 0 { findings.append("page \(page): a checkpoint of sample \(sample) of job \(job) is damaged") }
         return
@@ -168,16 +174,19 @@ struct JournalSalvage {
     for column in table.sealedColumns { row.withValue(column + JournalTable.firstColumn) { writer.add($0) } }
     guard table.endsWithTensor else { return try writer.finish() }
     try row.withValue(table.columns.count - 1 + JournalTable.firstColumn) { value in
-      if withTensor, case .blob(let bytes) = value { try writer.finish(tensor: bytes) } else { try writer.finish(tensor: nil) }
+      switch value {
+      case .blob(let bytes) where withTensor: try writer.finish(tensor: bytes)
+      case .integer(let place) where withTensor: try writer.finish(tensorAt: TensorPlace(journalValue: place))
+      default: try writer.finish(tensor: nil)
+      }
     }
   }
 
   /// Whether the tensor at the row's end fits the digest in a column.
-  private func hasTensor(_ row: StoredRow, digest: Int) -> Bool {
-    row.withValue(8) { value in
-      guard case .blob(let data) = value else { return false }
-      return row.withValue(digest) { if case .blob(let digest) = $0 { sha256(data).elementsEqual(digest) } else { false } }
-    }
+  private func hasTensor(_ row: StoredRow, digest: Int) throws -> Bool {
+    let shape = row.withValue(7) { if case .text(let bytes) = $0 { String(decoding: bytes, as: UTF8.self) } else { "" } }
+    let tensor = try row.withValue(8) { try StoredTensor($0, dtype: row.int(6) ?? 0, shape: shape, in: files) }
+    return row.withValue(digest) { if case .blob(let digest) = $0 { tensor?.fits(digest) ?? false } else { false } }
   }
 
   private func owner(_ row: StoredRow, _ table: JournalTable, _ jobs: SampleOwners) -> (id: JobID, place: JobPlace)? {

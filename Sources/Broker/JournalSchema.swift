@@ -47,6 +47,8 @@ enum JournalSchema {
           CREATE TABLE quarantine (id INTEGER PRIMARY KEY, seal INTEGER NOT NULL, name TEXT, boot INTEGER, reason TEXT);
           """)
     }
+    // Since then a row's tensor may be a number, which says where it lies in the tensor files.
+    migrator.registerMigration("4") { _ in }
     return migrator
   }
 

@@ -8,7 +8,8 @@ struct JournalTable: Hashable {
   let tag: UInt64
   /// After `id` and `seal`. A later schema adds columns at the end, and only ones that may be NULL.
   let columns: [String]
-  /// The last column is not sealed: a tensor has a digest of its own.
+  /// The last column is not sealed: a tensor has a digest of its own. It is the tensor, or where it lies in the tensor files, or NULL once nobody
+  /// needs it.
   var endsWithTensor = false
 
   static let pipeline = JournalTable(name: "pipeline", tag: 1, columns: ["digest", "name", "labels", "stages"])
@@ -26,7 +27,7 @@ struct JournalTable: Hashable {
   static let sample = JournalTable(
     name: "sample", tag: 4,
     columns: ["turn", "stage", "attempt", "failures", "leased", "error", "checkpoint_step", "checkpoint_numerics", "checkpoint_bytes"])
-  /// Under the sample's number times 8 plus the stage. The data is NULL once nobody needs it.
+  /// Under the sample's number times 8 plus the stage.
   static let output = JournalTable(
     name: "output", tag: 5, columns: ["digest", "numerics", "bytes", "name", "dtype", "shape", "data"], endsWithTensor: true)
   /// Under the sample's number times 16 plus the tensor's.
@@ -52,10 +53,10 @@ struct JournalTable: Hashable {
 
   var sealedColumns: Range<Int> { 0..<columns.count - (endsWithTensor ? 1 : 0) }
 
-  /// The whole of a row, but of a tensor only its length.
+  /// The whole of a row, but of a tensor only its length, or NULL, and its place, or NULL.
   var columnList: String {
-    (["id", "seal"] + columns.enumerated().map { sealedColumns.contains($0.offset) ? $0.element : "length(\($0.element))" })
-      .joined(separator: ", ")
+    let tensor = endsWithTensor ? ["iif(typeof(data) = 'blob', length(data), NULL)", "iif(typeof(data) = 'integer', data, NULL)"] : []
+    return (["id", "seal"] + columns[sealedColumns] + tensor).joined(separator: ", ")
   }
 
   /// Whether the row that a statement of `columnList` stands at is what was written.
@@ -146,6 +147,14 @@ final class RowWriter {
     let index = next()
     defer { statement.bindNull(index) }
     if let tensor { statement.bind(index, borrowing: tensor) } else { statement.bindNull(index) }
+    try finish()
+  }
+
+  /// With a tensor that lies in the tensor files.
+  func finish(tensorAt place: TensorPlace) throws {
+    let index = next()
+    defer { statement.bindNull(index) }
+    statement.bind(index, place.journalValue)
     try finish()
   }
 

@@ -33,9 +33,11 @@ struct JournalWriter {
   private let attempts: RowWriter
   private let quarantines: RowWriter
   private let pardon: SQLStatement
-  private let dropOutput: SQLStatement
+  private let dropOutputData: SQLStatement
   private let dropInputs: SQLStatement
   private let forgetPipeline: [SQLStatement]
+  /// Where tensors lie that are about to go.
+  private let tensorPlaces: (outputs: SQLStatement, inputs: SQLStatement, checkpoints: SQLStatement)
   private let purgeRows:
     (
       samples: SQLStatement, outputs: SQLStatement, checkpoints: SQLStatement, jobs: SQLStatement, endings: SQLStatement,
@@ -56,14 +58,20 @@ struct JournalWriter {
   /// Something was deleted since somebody looked whether the file can shrink.
   var hasDeleted = false
 
+  private let tensorFiles: TensorFiles
+  private var mover: TensorMover
+
   private var dirty: [Int64] = []
   /// Most jobs have the options of the one before, most tensors the shape.
   private var lastOptions: (value: [StageOptions], text: String) = ([], "[]")
   private var lastShape: (value: [UInt32], text: String) = ([], "")
 
   /// - Parameter contents: what is on disk.
-  init(_ connection: SQLConnection, _ contents: JournalReader.Contents) throws {
-    places = contents.places
+  init(_ connection: SQLConnection, _ tensorFiles: TensorFiles, _ contents: JournalReader.Contents) throws {
+    self.tensorFiles = tensorFiles
+    tensorFiles.use(contents.tensorPlaces)
+    mover = try TensorMover(connection, tensorFiles)
+    self.places = contents.places
     states = contents.states
     purging = contents.purging
     nextRow = contents.nextRow
@@ -81,7 +89,7 @@ struct JournalWriter {
     attempts = try RowWriter(.attempt, connection)
     quarantines = try RowWriter(.quarantine, connection)
     pardon = try SQLStatement(connection, "DELETE FROM quarantine WHERE name = ? AND boot = ?")
-    dropOutput = try SQLStatement(connection, "UPDATE output SET data = NULL WHERE id = ?")
+    dropOutputData = try SQLStatement(connection, "UPDATE output SET data = NULL WHERE id = ?")
     dropInputs = try SQLStatement(
       connection, "UPDATE output SET data = NULL WHERE id BETWEEN ? AND ? AND (id & 7) < ? AND data IS NOT NULL")
     forgetPipeline = try [JournalTable.pipeline, .pipelineCopy].map { table in
@@ -90,6 +98,11 @@ struct JournalWriter {
     func purge(_ table: JournalTable) throws -> SQLStatement {
       try SQLStatement(connection, "DELETE FROM \(table.name) WHERE id BETWEEN ? AND ?")
     }
+    func places(of table: JournalTable, _ condition: String = "") throws -> SQLStatement {
+      try SQLStatement(
+        connection, "SELECT data FROM \(table.name) WHERE id BETWEEN ? AND ?\(condition) AND typeof(data) = 'integer'")
+    }
+    tensorPlaces = try (places(of: .output), places(of: .output, " AND (id & 7) < ?"), places(of: .checkpoint))
     purgeRows = try (purge(.sample), purge(.output), purge(.checkpoint), purge(.job), purge(.ending), purge(.attempt), purge(.choice))
   }
 
@@ -156,7 +169,7 @@ struct JournalWriter {
     case .restarted(let ref):
       let number = try number(ref.task.job, ref.task.sample)
       try dropCheckpoint(number)
-      try purgeRows.outputs.run(JobPlace.output(number, 0), JobPlace.output(number + 1, 0) - 1)
+      try purgeOutputs(JobPlace.output(number, 0)...JobPlace.output(number + 1, 0) - 1)
       states[number] = nil
       try change(ref.task) { $0.attempt = ref.attempt }
     case .finished(let job, let state, let unixMilliseconds): try end(job, state, unixMilliseconds)
@@ -235,7 +248,7 @@ struct JournalWriter {
     for sample in cancelled {
       let number = try number(job, sample)
       try dropCheckpoint(number)
-      for stage in 0..<UInt32(places[job]?.stages ?? 0) { try dropOutput.run(JobPlace.output(number, stage)) }
+      for stage in 0..<UInt32(places[job]?.stages ?? 0) { try dropOutput(JobPlace.output(number, stage)) }
       states[number] = nil
       try purgeRows.samples.run(number, number)
     }
@@ -342,9 +355,9 @@ struct JournalWriter {
     outputs.add(outcome.numerics)
     outputs.add(outcome.bytes.journalValue)
     try finish(outputs, output)
-    places[task.job]?.bytes += Int64(output.data.count)
+    if output.data.count < TensorFiles.leastBytes { places[task.job]?.bytes += Int64(output.data.count) }
     // The input and the checkpoint; the output takes their place. The sample's row is of a stage that is over, and says nothing any more.
-    if task.stage > 0 { try dropOutput.run(JobPlace.output(number, task.stage - 1)) }
+    if task.stage > 0 { try dropOutput(JobPlace.output(number, task.stage - 1)) }
     try dropCheckpoint(number)
     let attempt = AttemptNumber.none(asIn: states[number]?.attempt ?? 0)
     states[number] = nil
@@ -368,19 +381,47 @@ struct JournalWriter {
     }
   }
 
-  private func dropCheckpoint(_ number: Int64) throws {
+  private mutating func dropCheckpoint(_ number: Int64) throws {
     guard states[number]?.checkpoint != nil else { return }
-    let slots = JobPlace.checkpoints(number)
-    try purgeRows.checkpoints.run(slots.lowerBound, slots.upperBound)
+    try purgeCheckpoints(JobPlace.checkpoints(number))
+  }
+
+  private mutating func dropOutput(_ id: Int64) throws {
+    try releaseTensors(tensorPlaces.outputs, id...id)
+    try dropOutputData.run(id)
+  }
+
+  private mutating func purgeOutputs(_ ids: ClosedRange<Int64>) throws {
+    try releaseTensors(tensorPlaces.outputs, ids)
+    try purgeRows.outputs.run(ids.lowerBound, ids.upperBound)
+  }
+
+  private mutating func purgeCheckpoints(_ ids: ClosedRange<Int64>) throws {
+    try releaseTensors(tensorPlaces.checkpoints, ids)
+    try purgeRows.checkpoints.run(ids.lowerBound, ids.upperBound)
+  }
+
+  /// What these rows point to will not be needed any more.
+  private mutating func releaseTensors(_ places: SQLStatement, _ ids: ClosedRange<Int64>) throws {
+    if tensorFiles.isUnused { return }
+    places.bind(1, ids.lowerBound)
+    places.bind(2, ids.upperBound)
+    while try places.step() { tensorFiles.release(TensorPlace(journalValue: places.int(0))) }
   }
 
   private mutating func finish(_ row: RowWriter, _ tensor: WireTensor) throws {
-    if tensor.shape != lastShape.value { lastShape = (tensor.shape, tensor.shape.map(String.init).joined(separator: ",")) }
+    if tensor.shape != lastShape.value { lastShape = (tensor.shape, ShapeText.encode(tensor.shape)) }
     row.add(tensor.name)
     row.add(Int64(tensor.dtype.journalCode))
     row.add(lastShape.text)
-    try tensor.data.withUnsafeBytes { try row.finish(tensor: $0) }
+    try tensor.data.withUnsafeBytes { bytes in
+      if bytes.count < TensorFiles.leastBytes { return try row.finish(tensor: bytes) }
+      try row.finish(tensorAt: try tensorFiles.append(bytes))
+    }
   }
+
+  /// Moves some of the tensors of a file to the newest one.
+  mutating func moveTensors(from file: Int64) throws { try mover.move(from: file) }
 
   // MARK: Forgetting
 
@@ -403,12 +444,14 @@ struct JournalWriter {
     while budget > 0, var purge = purging.first {
       hasDeleted = true
       let slice = purge.takeSlice(&budget)
-      try purgeRows.checkpoints.run(slice.checkpoints.lowerBound, slice.checkpoints.upperBound)
+      try purgeCheckpoints(slice.checkpoints)
       if let stages = purge.stagesOfCancelled {
+        tensorPlaces.inputs.bind(3, stages - 1)
+        try releaseTensors(tensorPlaces.inputs, slice.outputs)
         try dropInputs.run(slice.outputs.lowerBound, slice.outputs.upperBound, stages - 1)
       } else {
         try purgeRows.samples.run(slice.samples.lowerBound, slice.samples.upperBound)
-        try purgeRows.outputs.run(slice.outputs.lowerBound, slice.outputs.upperBound)
+        try purgeOutputs(slice.outputs)
         try purgeRows.attempts.run(slice.attempts.lowerBound, slice.attempts.upperBound)
       }
       if purge.count > 0 {

@@ -31,11 +31,8 @@ public struct WireTensor: Hashable, Sendable {
     guard shape.count <= WireLimits.rank else {
       throw WireError(.invalidTensor, "tensor \(name) has \(shape.count) axes; \(WireLimits.rank) are allowed")
     }
-    var bytes = dtype.size
-    for size in shape {
-      let (product, overflow) = bytes.multipliedReportingOverflow(by: Int(size))
-      guard !overflow else { throw WireError(.invalidTensor, "tensor \(name) of shape \(shape) is too large") }
-      bytes = product
+    guard let bytes = Self.byteCount(dtype, shape) else {
+      throw WireError(.invalidTensor, "tensor \(name) of shape \(shape) is too large")
     }
     guard bytes <= WireLimits.tensorBytes else {
       throw WireError(
@@ -48,6 +45,17 @@ public struct WireTensor: Hashable, Sendable {
     self.dtype = dtype
     self.shape = shape
     self.data = data
+  }
+
+  /// Bytes that a tensor's data has; `nil` if no number can say.
+  package static func byteCount(_ dtype: DType, _ shape: [UInt32]) -> Int? {
+    var bytes = dtype.size
+    for size in shape {
+      let (product, overflow) = bytes.multipliedReportingOverflow(by: Int(size))
+      if overflow { return nil }
+      bytes = product
+    }
+    return bytes
   }
 
   /// An f32 tensor.

@@ -8,6 +8,9 @@ import Glibc
 package struct CallTrap: Sendable {
   /// What the broker does to its journal and its peers.
   package enum Call: String, CaseIterable, Sendable {
+    /// A large tensor goes to its file, before the commit.
+    case tensorWrite = "tensor-write"
+    case tensorSync = "tensor-sync"
     /// A piece of a commit goes to the log.
     case logWrite = "log-write"
     /// The log is brought to the disk; then the commit stands.
@@ -117,6 +120,8 @@ package struct CallTrap: Sendable {
 
   private func matches(_ seen: SystemCall) -> Bool {
     switch call {
+    case .tensorWrite: seen.kind == .write && seen.path.contains("/journal.tensors-")
+    case .tensorSync: seen.kind == .sync && seen.path.contains("/journal.tensors-")
     case .logWrite: seen.kind == .write && seen.isLog
     case .logSync: seen.kind == .sync && seen.isLog
     case .logRestart: seen.kind == .write && seen.isLog && seen.offset == 0

@@ -9,6 +9,10 @@ private struct WritePoint {
 
   /// In a commit, between it and the acknowledgement, in the acknowledgement, and while the log goes into the file and begins anew.
   static let all: [WritePoint] = [
+    WritePoint(call: .tensorWrite, moment: .before, counts: 1...60),
+    WritePoint(call: .tensorWrite, moment: .after, counts: 1...60),
+    WritePoint(call: .tensorSync, moment: .before, counts: 1...30),
+    WritePoint(call: .tensorSync, moment: .after, counts: 1...30),
     WritePoint(call: .logWrite, moment: .before, counts: 1...400),
     WritePoint(call: .logWrite, moment: .after, counts: 1...400),
     WritePoint(call: .logSync, moment: .before, counts: 1...60),

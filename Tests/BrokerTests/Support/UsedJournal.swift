@@ -16,16 +16,20 @@ struct UsedJournal {
   let database: Data
   let log: Data
   let mark: Data
+  /// The tensor files, by their numbers.
+  let tensors: [Int64: Data]
   private(set) var commits: [Commit] = []
   private(set) var outputs: [TensorKey: WireTensor] = [:]
-  let pipeline = makePipeline(stages: 2)
+  let pipeline: PipelineInfo
 
   var last: Snapshot { commits.last?.snapshot ?? Snapshot() }
 
   /// - Parameters:
   ///   - isClosed: the journal was closed in good order, so that everything is in the file and nothing in the log.
   ///   - isTakenOver: everything is in the file, and in the log too.
-  init(seed: UInt64, rounds: Int, isClosed: Bool, isTakenOver: Bool = false) throws {
+  ///   - resolution: of the first stage's images.
+  init(seed: UInt64, rounds: Int, isClosed: Bool, isTakenOver: Bool = false, resolution: UInt32 = 1) throws {
+    pipeline = makePipeline(stages: 2, resolution: resolution)
     let folder = TemporaryFolder()
     var random = SplitMix64(seed: seed)
     var limits = BrokerLimits()
@@ -70,16 +74,27 @@ struct UsedJournal {
     if isClosed { try journal.close() }
     database = try Data(contentsOf: URL(fileURLWithPath: file))
     log = isClosed ? Data() : try Data(contentsOf: URL(fileURLWithPath: file + "-wal"))
+    tensors = try DataDirectory.Files(folder.path).contents()
     mark = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/journal.mark"))
     if !isClosed { try journal.close() }
   }
 
   /// Puts files into a folder; `nil` leaves one out.
-  func lay(_ folder: TemporaryFolder, database: Data?, log: Data?, mark: Data?) throws {
+  func lay(_ folder: TemporaryFolder, database: Data?, log: Data?, mark: Data?, tensors: [Int64: Data]? = nil) throws {
+    for (number, data) in tensors ?? self.tensors {
+      try data.write(to: URL(fileURLWithPath: DataDirectory.Files(folder.path).tensors(number)))
+    }
     for (name, data) in [("journal.sqlite", database), ("journal.sqlite-wal", log), ("journal.mark", mark)] {
       if let data, !(name.hasSuffix("wal") && data.isEmpty) {
         try data.write(to: URL(fileURLWithPath: folder.path + "/" + name))
       }
     }
+  }
+}
+
+extension DataDirectory.Files {
+  /// Of the tensor files, by their numbers.
+  func contents() throws -> [Int64: Data] {
+    try Dictionary(uniqueKeysWithValues: tensorFiles.keys.map { ($0, try Data(contentsOf: URL(fileURLWithPath: tensors($0)))) })
   }
 }
