@@ -97,11 +97,12 @@ extension BrokerCore {
 
   private func auditCredit(of worker: Worker, _ faults: inout [String]) {
     let bytes = worker.leases.reduce(UInt64(0)) { $0 + (leases[$1]?.bytes ?? 0) }
-    if worker.leases.count > worker.credit || bytes > worker.hello.bytes || bytes != worker.bytesHeld {
+    let most = Int(worker.hello.slots) + Int(worker.hello.prefetch)
+    if worker.leases.count > most || bytes > worker.hello.bytes || bytes != worker.bytesHeld {
       faults.append(
         """
         worker \(worker.hello.name) has \(worker.leases.count) tasks of \(bytes) bytes, counted \(worker.bytesHeld); its credit is \
-        \(worker.credit) of \(worker.hello.bytes)
+        \(most) of \(worker.hello.bytes)
         """)
     }
     for task in worker.leases where leases[task]?.worker != worker.peer {

@@ -322,7 +322,7 @@ extension BrokerCore {
       actions.append(.persist(.attempted(task.job, attempt)))
     }
     if sample.attempt > 1 { quarantine.note(task, maker: worker.process, attempt: sample.attempt) }
-    worker.finished += 1
+    workers.update(worker) { $0.finished(after: result.computeMilliseconds) }
     finish(task, of: job, outcome, result.tensor)
     send(.settled(ref), to: worker)
   }

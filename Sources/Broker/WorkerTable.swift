@@ -14,8 +14,10 @@ final class Worker {
   let key: CurvePublicKey?
   var lastHeard: Int64
   var lastSent: Int64
-  var finished: UInt64 = 0
+  private(set) var finished: UInt64 = 0
   var stepMilliseconds: Double?
+  /// What a task keeps it busy for, about; `nil`: it has finished none.
+  private var taskMilliseconds: Double?
   // What follows decides how much credit is free, so it changes through the table once the worker is in it.
   /// Tensor bytes of the tasks it holds.
   var bytesHeld: UInt64 = 0
@@ -38,9 +40,29 @@ final class Worker {
   }
 
   var mayWork: Bool { !isQuarantined && stalled.isEmpty }
-  /// Tasks it may hold: those that it steps, and those that it begins as soon as one of these ends.
-  var credit: Int { Int(hello.slots) + Int(hello.prefetch) }
-  var freeCredit: Int { mayWork ? credit - leases.count : 0 }
+  /// Of the tasks that it begins as soon as one of its slots is free, it holds at least one, and more only as far as they take it less than this.
+  /// On its way to a worker and back, through the disk, a task takes a small part of that.
+  private static let aheadMilliseconds = 100.0
+
+  private var ahead: Int {
+    let fitting = taskMilliseconds.map { Int(min(Self.aheadMilliseconds / max($0, 1e-3), 1e6)) } ?? 0
+    return min(Int(hello.prefetch), max(1, fitting))
+  }
+
+  /// Tasks it may hold: those that it steps, and some ahead.
+  var credit: Int { Int(hello.slots) + ahead }
+  /// It may hold more than that, which it was given while its tasks took less time.
+  var freeCredit: Int { mayWork ? max(0, credit - leases.count) : 0 }
+
+  /// It has finished a task.
+  ///
+  /// - Parameter milliseconds: of computing, which it divides among the tasks it steps together.
+  func finished(after milliseconds: Double) {
+    finished += 1
+    guard milliseconds >= 0, milliseconds.isFinite else { return }
+    taskMilliseconds = taskMilliseconds.map { $0 + (milliseconds - $0) / 8 } ?? milliseconds
+  }
+
   var freeBytes: UInt64 { hello.bytes - min(hello.bytes, bytesHeld) }
 }
 

@@ -16,7 +16,8 @@ package actor WorkerService: Service {
     /// Tasks of a stage stepped together; `nil`: as many as its engine asks for.
     package var slots: Int?
     package var batching: Batching
-    /// Tasks of a stage held beside those, to begin when one of them ends without asking the broker first.
+    /// Tasks of a stage held beside those at most, to begin when one of them ends without asking the broker first. How many it is depends on how
+    /// long they take.
     package var prefetch: Int
     /// Give up after this long without a broker; `nil`: never.
     package var connectTimeout: Duration?
@@ -24,7 +25,7 @@ package actor WorkerService: Service {
     package var identity: CurveIdentity?
 
     package init(
-      broker: BrokerEndpoint, name: String, host: String, pid: UInt32, slots: Int?, batching: Batching = .step, prefetch: Int = 1,
+      broker: BrokerEndpoint, name: String, host: String, pid: UInt32, slots: Int?, batching: Batching = .step, prefetch: Int = 16,
       connectTimeout: Duration? = nil, identity: CurveIdentity? = nil
     ) {
       self.broker = broker

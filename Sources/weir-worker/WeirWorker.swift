@@ -66,9 +66,12 @@ struct WeirWorker: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Tasks of a stage held beside those, 0 to 256, so that the next one begins without asking the broker; given only while many wait.",
+      """
+      Tasks of a stage held beside those, 0 to 256 at most, so that the next one begins without asking the broker: one, or as many as take 0.1 s; \
+      given only while many wait.
+      """,
       valueName: "count"))
-  var prefetch = 1
+  var prefetch = 16
 
   @Option(help: ArgumentHelp("cpu, or cuda:0 and so on.", valueName: "device"))
   var device = "cpu"

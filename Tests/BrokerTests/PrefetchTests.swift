@@ -23,6 +23,32 @@ struct PrefetchTests {
     #expect(driver.takeAssignments("a").count == 1)
   }
 
+  /// On its way through the broker a task takes longer than some tasks do.
+  @Test(arguments: [(10.0, 10), (60, 1), (1_000, 1), (0, 12), (30, 3)])
+  func ofShortTasksMoreAreGivenAhead(milliseconds: Double, ahead: Int) throws {
+    let driver = CoreDriver()
+    driver.hello("a", makeHello("a", pipeline: pipeline, prefetch: 12))
+    _ = driver.submit(60)
+    var held = driver.takeAssignments("a")
+    #expect(held.count == 2, "it has not shown yet how long a task takes")
+    for _ in 0..<5 {
+      var result = driver.result(held.removeFirst(), pipeline: pipeline)
+      result.computeMilliseconds = milliseconds
+      driver.handle(.worker("a", .result(result)))
+      held += driver.takeAssignments("a")
+    }
+    #expect(held.count == 1 + ahead)
+    // Tasks that take longer, of another job say, are not given so far ahead; what it has it keeps.
+    for _ in 0..<40 {
+      var result = driver.result(held.removeFirst(), pipeline: pipeline)
+      result.computeMilliseconds = 500
+      driver.handle(.worker("a", .result(result)))
+      held += driver.takeAssignments("a")
+    }
+    #expect(held.count == 2)
+    #expect(driver.core.audit() == [])
+  }
+
   @Test func nothingIsGivenAheadThatAnotherWorkerMightWant() {
     let driver = CoreDriver()
     for name in ["a", "b"] { driver.hello(PeerID(Array(name.utf8)), makeHello(name, pipeline: pipeline, prefetch: 1)) }

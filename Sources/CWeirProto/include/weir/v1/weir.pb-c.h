@@ -1000,7 +1000,7 @@ struct  Weir__V1__Hello
   size_t n_running;
   Weir__V1__TaskProgress **running;
   /*
-   * credit: tasks it holds beside those, to begin as soon as one ends
+   * credit: tasks it holds beside those at most, to begin as soon as one ends
    */
   uint32_t prefetch;
 };
