@@ -15,7 +15,7 @@ package struct JournalCheck: Sendable {
   package private(set) var isInUse = false
   package private(set) var jobs = 0
   package private(set) var tensors = 0
-  /// Of the journal's file.
+  /// Of the journal's file and the tensor files beside it.
   package private(set) var bytes = 0
 
   /// Reads all of a data directory's journal.
@@ -43,6 +43,7 @@ package struct JournalCheck: Sendable {
       let made = ["-wal", "-shm"].map { files.journal + $0 }.filter { !FileManager.default.fileExists(atPath: $0) }
       defer { if !isInUse { for path in made { try? FileManager.default.removeItem(atPath: path) } } }
       bytes = try FileManager.default.attributesOfItem(atPath: files.journal)[.size] as? Int ?? 0
+      bytes += files.tensorFiles.values.reduce(0, +)
       var configuration = JournalOpening.configuration
       configuration.readonly = true
       let database = try DatabaseQueue(path: files.journal, configuration: configuration)

@@ -14,6 +14,7 @@ package struct Batch {
   private let batching: Batching
   private let report: (ComputeEvent) -> Void
   private let now: () -> Duration
+  private let results: ResultThread?
   private var waiting: [Assignment] = []
   private var running: [Running] = []
   private var isDrained = false
@@ -22,15 +23,17 @@ package struct Batch {
   ///   - slots: how many tasks are stepped together; more wait their turn.
   ///   - batching: when those that wait get the slots that are free.
   ///   - now: the time, by which steps are measured.
-  ///   - report: called in `obey` and `step`.
+  ///   - results: makes results of finished tasks; `nil`: they are made before the next step.
+  ///   - report: called in `obey` and `step`, and of results by who makes them. `drained` comes after all results.
   package init(
     engine: any Engine, slots: Int, batching: Batching = .step, now: @escaping () -> Duration = monotonicClock(),
-    report: @escaping (ComputeEvent) -> Void
+    results: ResultThread? = nil, report: @escaping (ComputeEvent) -> Void
   ) {
     self.engine = engine
     self.slots = slots
     self.batching = batching
     self.now = now
+    self.results = results
     self.report = report
   }
 
@@ -56,6 +59,7 @@ package struct Batch {
       waiting = []
       for one in running { sendCheckpoint(one) }
       running = []
+      results?.wait()
       report(.drained)
     }
   }
@@ -118,18 +122,25 @@ package struct Batch {
   }
 
   private func finish(_ one: Running) {
+    let report = report
+    let make = { report(Self.result(of: one)) }
+    if let results { results.perform(make) } else { make() }
+  }
+
+  private static func result(of one: Running) -> ComputeEvent {
     do {
       let tensor = try one.run.result()
       let result = TaskResult(task: one.task, digest: tensor.digest, computeMilliseconds: one.computeMilliseconds, tensor: tensor)
-      report(.finished(result, steps: UInt32(clamping: one.run.steps)))
+      return .finished(result, steps: UInt32(clamping: one.run.steps))
     } catch {
-      fail(one.task, error)
+      return failure(one.task, error)
     }
   }
 
-  private func fail(_ task: TaskRef, _ error: any Error) {
-    let permanent = (error as? EngineError)?.code == .invalidTask
-    report(.failed(task, reason: String(describing: error), permanent: permanent))
+  private func fail(_ task: TaskRef, _ error: any Error) { report(Self.failure(task, error)) }
+
+  private static func failure(_ task: TaskRef, _ error: any Error) -> ComputeEvent {
+    .failed(task, reason: String(describing: error), permanent: (error as? EngineError)?.code == .invalidTask)
   }
 }
 

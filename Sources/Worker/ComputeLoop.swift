@@ -39,7 +39,7 @@ package final class ComputeLoop: Sendable {
   ///   - slots: how many tasks of a stage are stepped together, more wait their turn; `nil`: as many as each engine asks for.
   ///   - batching: when those that wait get the slots that are free.
   ///   - makeEngines: one for each stage; they run on the compute thread, and what one throws is thrown here.
-  ///   - report: called on the compute thread with the stage's index in `makeEngines`, must not block.
+  ///   - report: called with the stage's index in `makeEngines`, on the compute thread or, of results, on one beside it; must not block.
   package func start(
     slots: Int?, batching: Batching = .step, makeEngines: [EngineMaker],
     report: @escaping @Sendable (_ stage: Int, ComputeEvent) -> Void
@@ -70,8 +70,11 @@ package final class ComputeLoop: Sendable {
       return started.resume(throwing: error)
     }
     started.resume(returning: engines.map(\.info))
+    let results = ResultThread()
+    // A process that exits would pull the ground from under it.
+    defer { results.wait() }
     var batches = engines.enumerated().map { index, engine in
-      Batch(engine: engine, slots: slots ?? engine.info.slots, batching: batching) { report(index, $0) }
+      Batch(engine: engine, slots: slots ?? engine.info.slots, batching: batching, results: results) { report(index, $0) }
     }
     var turns = StageTurns(stages: batches.count)
     while let commands = inbox.take(wait: batches.allSatisfy(\.isIdle)) {

@@ -46,7 +46,7 @@ package protocol TaskRun: AnyObject {
   /// All that is needed to go on elsewhere with equal bytes.
   func checkpoint() throws -> TaskCheckpoint
 
-  /// The finished output, f32, (3, R, R).
+  /// The finished output, f32, (3, R, R). Called on any thread, while nobody else uses the run.
   func result() throws -> WireTensor
 }
 

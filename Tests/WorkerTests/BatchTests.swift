@@ -1,3 +1,4 @@
+import Synchronization
 import Testing
 import Wire
 
@@ -99,6 +100,25 @@ import Wire
     for (sample, steps) in steps.enumerated() {
       let options = [StageOptions(stage: "base32", steps: steps)]
       #expect(results[UInt32(sample)] == (try SyntheticEngine.reference(label: 0, seed: UInt64(sample), options: options, stage: 0)))
+    }
+  }
+
+  @Test func aDrainWaitsForResultsThatAreBeingMade() throws {
+    let events = Mutex<[ComputeEvent]>([])
+    var batch = Batch(
+      engine: try SyntheticEngine(stage: "base32", stepMilliseconds: 0), slots: 64, results: ResultThread(),
+      report: { event in events.withLock { $0.append(event) } })
+    for sample in 0..<40 as Range<UInt32> { batch.obey(.start(assignment(ref(sample), seed: UInt64(sample), steps: 1))) }
+    batch.step()
+    batch.obey(.drain)
+    let reported = events.withLock { $0 }
+    let results = reported.compactMap { if case .finished(let result, _) = $0 { result } else { nil } }
+    #expect(results.map(\.task.task.sample) == Array(0..<40))
+    #expect(reported.last == .drained)
+    for result in results {
+      let options = [StageOptions(stage: "base32", steps: 1)]
+      let seed = UInt64(result.task.task.sample)
+      #expect(result.tensor == (try SyntheticEngine.reference(label: 0, seed: seed, options: options, stage: 0)))
     }
   }
 
