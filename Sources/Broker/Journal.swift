@@ -214,7 +214,7 @@ package final class Journal {
       let isWhole = table.isWhole(statement)
       if isWhole, statement.isNull(name + 5) { continue }
       guard isWhole, let dtype = WireTensor.DType(journalCode: Int(statement.int(name + 1))),
-        let stored = try StoredTensor(statement, dtype: name + 1, data: name + 5, in: directory.files),
+        let stored = try StoredTensor(statement, dtype: name + 1, data: name + 5, tensorFiles.reader),
         stored.fits(statement.bytes(digest))
       else { throw JournalError(.damaged, "journal \(directory.files.journal) has a tensor that does not fit its digest") }
       tensors.append(

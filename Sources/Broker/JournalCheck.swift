@@ -69,7 +69,8 @@ package struct JournalCheck: Sendable {
   private mutating func look(_ files: DataDirectory.Files, _ connection: SQLConnection, _ marked: JournalMark.Reading) throws {
     let pages = try SQLStatement(connection, "PRAGMA integrity_check(20)")
     while try pages.step() { if pages.text(0) != "ok" { findings.append(pages.text(0)) } }
-    for table in JournalTable.all { try look(table, files, connection) }
+    let tensors = TensorReader(files)
+    for table in JournalTable.all { try look(table, tensors, connection) }
     guard isServable else { return }
     var reader = JournalReader(files, connection)
     let contents = try reader.read()
@@ -77,7 +78,7 @@ package struct JournalCheck: Sendable {
     findings += reader.findings + JournalOpening.missing(marked, contents.turn)
   }
 
-  private mutating func look(_ table: JournalTable, _ files: DataDirectory.Files, _ connection: SQLConnection) throws {
+  private mutating func look(_ table: JournalTable, _ files: TensorReader, _ connection: SQLConnection) throws {
     // After the tensor's length and its place.
     let data = Int32(JournalTable.firstColumn + table.columns.count) + 1
     let digest = Int32(JournalTable.firstColumn + (table.columns.firstIndex(of: "digest") ?? 0))
@@ -90,7 +91,7 @@ package struct JournalCheck: Sendable {
         }
         guard table.endsWithTensor, !rows.isNull(data) else { continue }
         tensors += 1
-        let tensor = try StoredTensor(rows, dtype: data - 4, data: data, in: files)
+        let tensor = try StoredTensor(rows, dtype: data - 4, data: data, files)
         if tensor?.fits(rows.bytes(digest)) != true {
           findings.append("the tensor in row \(rows.int(0)) of table \(table.name) does not fit its digest")
           lesser += 1

@@ -10,7 +10,7 @@ import Wire
 struct JournalSalvage {
   /// The newest first.
   private var states: [SalvageState]
-  private let files: DataDirectory.Files
+  private let tensorFiles: TensorReader
   private var writers: [JournalTable: RowWriter] = [:]
   private var jobs = SampleOwners()
   /// Those of them that the state being read has added.
@@ -56,7 +56,7 @@ struct JournalSalvage {
     _ stored: JournalFiles, _ states: [JournalFiles.State], _ files: DataDirectory.Files, _ connection: SQLConnection
   ) throws {
     self.states = states.map { SalvageState(stored.pages($0)) }
-    self.files = files
+    tensorFiles = TensorReader(files)
     // The commits behind damage are whole but for it; of one that breaks off nobody knows what is missing.
     lacksMore = states.first != .committed
     for table in JournalTable.all { writers[table] = try RowWriter(table, connection) }
@@ -185,7 +185,7 @@ struct JournalSalvage {
   /// Whether the tensor at the row's end fits the digest in a column.
   private func hasTensor(_ row: StoredRow, digest: Int) throws -> Bool {
     let shape = row.withValue(7) { if case .text(let bytes) = $0 { String(decoding: bytes, as: UTF8.self) } else { "" } }
-    let tensor = try row.withValue(8) { try StoredTensor($0, dtype: row.int(6) ?? 0, shape: shape, in: files) }
+    let tensor = try row.withValue(8) { try StoredTensor($0, dtype: row.int(6) ?? 0, shape: shape, tensorFiles) }
     return row.withValue(digest) { if case .blob(let digest) = $0 { tensor?.fits(digest) ?? false } else { false } }
   }
 

@@ -415,8 +415,11 @@ struct JournalWriter {
     row.add(Int64(tensor.dtype.journalCode))
     row.add(lastShape.text)
     try tensor.data.withUnsafeBytes { bytes in
-      if bytes.count < TensorFiles.leastBytes { return try row.finish(tensor: bytes) }
-      try row.finish(tensorAt: try tensorFiles.append(bytes))
+      if bytes.count >= TensorFiles.leastBytes, let place = try tensorFiles.append(bytes) {
+        try row.finish(tensorAt: place)
+      } else {
+        try row.finish(tensor: bytes)
+      }
     }
   }
 

@@ -1,6 +1,5 @@
 import Foundation
 import Glibc
-import ZeroMQ
 
 /// The journal's large tensors, in files of their own beside it: each is written once, to the end of the newest file, and its row in the journal
 /// says where it lies.
@@ -25,6 +24,7 @@ package final class TensorFiles {
 
   private let files: DataDirectory.Files
   private let limits: Limits
+  let reader: TensorReader
   private var descriptor: Int32 = -1
   /// The file that is written; it is made by the first tensor for it.
   private var current: Int64
@@ -48,6 +48,7 @@ package final class TensorFiles {
   init(_ files: DataDirectory.Files, _ limits: Limits) {
     self.files = files
     self.limits = limits
+    reader = TensorReader(files)
     older = files.tensorFiles.mapValues { Int64($0 / TensorPlace.pageBytes) }
     current = (older.keys.max() ?? 0) + 1
     committed = (current, 0)
@@ -59,6 +60,7 @@ package final class TensorFiles {
     for file in unsynced + [descriptor] where file >= 0 { Glibc.close(file) }
     unsynced = []
     descriptor = -1
+    reader.close()
   }
 
   // MARK: What is in use
@@ -112,18 +114,26 @@ package final class TensorFiles {
   func leave(_ file: Int64) { stuck.insert(file) }
 
   func remove(_ files: [Int64]) {
-    for file in files where used[file] == nil && older.removeValue(forKey: file) != nil { unlink(self.files.tensors(file)) }
+    for file in files where used[file] == nil && older.removeValue(forKey: file) != nil {
+      reader.close(file)
+      unlink(self.files.tensors(file))
+    }
   }
 
   // MARK: Writing
 
   /// Writes a tensor. It counts once `sync` and the commit of its row have succeeded; after a commit that failed, `rollBack` takes it back.
-  func append(_ bytes: UnsafeRawBufferPointer) throws(JournalError) -> TensorPlace {
+  ///
+  /// - Returns: `nil` if the program has no descriptor left for a file: it has to go into its row.
+  func append(_ bytes: UnsafeRawBufferPointer) throws(JournalError) -> TensorPlace? {
     if end >= limits.fileBytes { beginFile() }
     if descriptor < 0 {
       descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+      if descriptor < 0, errno == EMFILE || errno == ENFILE { return nil }
       guard descriptor >= 0 else { throw failure("made") }
       isNameUnsynced = true
+      // It will be read soon, when there may be no descriptor left.
+      _ = try? reader.open(current)
     }
     var done = 0
     while done < bytes.count {
@@ -169,38 +179,12 @@ package final class TensorFiles {
     for file in unsynced + [descriptor] where file >= 0 { Glibc.close(file) }
     unsynced = []
     for file in committed.file + 1..<current + 1 { unlink(files.tensors(file)) }
+    for file in committed.file..<current + 1 { reader.close(file) }
     older = older.filter { $0.key < committed.file }
     (current, end) = committed
     descriptor = -1
     // What is behind the end is overwritten; until then it would only take space.
     truncate(path, off_t(end))
-  }
-
-  // MARK: Reading
-
-  func read(_ place: TensorPlace, count: Int) throws(JournalError) -> Frame? { try Self.read(place, count: count, in: files) }
-
-  /// - Returns: `nil` if the files do not have so many bytes there.
-  static func read(_ place: TensorPlace, count: Int, in files: DataDirectory.Files) throws(JournalError) -> Frame? {
-    guard count > 0, (count + TensorPlace.pageBytes - 1) / TensorPlace.pageBytes == place.pages else { return nil }
-    let file = open(files.tensors(place.file), O_RDONLY | O_CLOEXEC)
-    guard file >= 0 else {
-      if errno == ENOENT { return nil }
-      throw JournalError(.unusable, "\(files.tensors(place.file)) cannot be read: \(String(cString: strerror(errno)))")
-    }
-    defer { Glibc.close(file) }
-    var done = 0
-    let frame = Frame(count: count) { memory in
-      while done < count {
-        let length = pread(file, memory.baseAddress! + done, count - done, off_t(place.offset + done))
-        if length < 0, errno == EINTR { continue }
-        guard length > 0 else { break }
-        done += length
-      }
-      // All of a frame has to be written.
-      memset(memory.baseAddress! + done, 0, count - done)
-    }
-    return done == count ? frame : nil
   }
 
   // MARK: Errors
@@ -215,8 +199,6 @@ package final class TensorFiles {
       return JournalError(.stalled, "\(path): no space is left on its disk; free some: nothing that was acknowledged is lost")
     case EROFS:
       return JournalError(.stalled, "\(path): its disk is read-only; make it writable: nothing that was acknowledged is lost")
-    case EMFILE, ENFILE:
-      return JournalError(.stalled, "\(path): too many files are open: raise the limit (ulimit -n)")
     default:
       return JournalError(.writeFailed, "\(path) cannot be \(what): \(String(cString: strerror(code))); see the kernel's log")
     }

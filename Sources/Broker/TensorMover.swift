@@ -43,9 +43,10 @@ struct TensorMover {
     var moved = 0
     for row in try rows(table, before: end, of: file) where moved < Self.bytes {
       nextID = row.id + 1
-      guard let count = ShapeText.byteCount(dtype: row.dtype, shape: row.shape), let frame = try? files.read(row.place, count: count)
+      guard let count = ShapeText.byteCount(dtype: row.dtype, shape: row.shape),
+        let frame = try? files.reader.read(row.place, count: count),
+        let place = try frame.withUnsafeBytes({ try files.append($0) })
       else { continue }
-      let place = try frame.withUnsafeBytes { try files.append($0) }
       try table.update.run(place.journalValue, row.id)
       files.release(row.place)
       moved += count
