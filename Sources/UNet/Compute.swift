@@ -21,6 +21,8 @@ protocol Compute {
   func normalise(
     _ x: Tensor, _ layer: Affine<Parameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool, overwriting: Bool
   ) throws(TorchError) -> Tensor
+  /// softmax(q k' / √width) v of qkv (N, 3 * heads * width, H, W), whose channels are {q,k,v}, then heads (`newOrder`), or heads, then {q,k,v}.
+  func attend(_ qkv: Tensor, heads: Int, newOrder: Bool) throws(TorchError) -> Tensor
   func dropout(_ x: Tensor) throws(TorchError) -> Tensor
 }
 
@@ -103,25 +105,8 @@ extension Compute {
   }
 
   private func run(_ block: AttentionBlock<Parameter>, _ x: Tensor) throws(TorchError) -> Tensor {
-    let shape = x.shape
-    let (samples, channels, pixels) = (shape[0], shape[1], shape[2] * shape[3])
-    let width = channels / block.heads
     let qkv = try convolve(normalise(x, block.norm, scaleShift: nil, activate: false, overwriting: false), block.qkv, adding: nil)
-    // (N, 3C, H, W) -> {q,k,v} of (N * heads, pixels, width); a view of channels-last memory up to the last step.
-    let split =
-      block.newOrder
-      ? try qkv.permute([0, 2, 3, 1]).reshape([samples, pixels, 3, block.heads, width]).permute([2, 0, 3, 1, 4])
-      : try qkv.permute([0, 2, 3, 1]).reshape([samples, pixels, block.heads, 3, width]).permute([3, 0, 2, 1, 4])
-    func part(_ index: Int) throws(TorchError) -> Tensor {
-      try split.narrow(dim: 0, start: index, length: 1).reshape([samples * block.heads, pixels, width])
-    }
-    // Both factors get d^(-1/4), so that their product stays small enough for half precision.
-    let scale = 1 / Double(width).squareRoot().squareRoot()
-    let scores = try part(0).mul(scale).bmm(part(1).mul(scale).transpose(1, 2))
-    let attended = try scores.to(.f32).softmax(dim: -1).to(x.dtype).bmm(part(2))
-    let joined = try attended.reshape([samples, block.heads, pixels, width]).permute([0, 2, 1, 3])
-      .reshape([samples, shape[2], shape[3], channels]).permute([0, 3, 1, 2])
-    return try convolve(joined, block.projection, adding: x)
+    return try convolve(attend(qkv, heads: block.heads, newOrder: block.newOrder), block.projection, adding: x)
   }
 }
 
