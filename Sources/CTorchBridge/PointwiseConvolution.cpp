@@ -55,7 +55,7 @@ at::Tensor convolve(
   const Operands operands(given, in, out, bias, residual);
   const at::Tensor &x = operands.x, &y = operands.y;
   const int64_t pixels = x.size(0) * x.size(2) * x.size(3), units = (pixels + perUnit - 1) / perUnit, panels = out / lanes;
-  const int64_t threads = std::clamp<int64_t>(2 * pixels * in * out / worthwhile, 1, threadsToUse());
+  const int64_t threads = std::clamp<int64_t>((2 * pixels + readingCost) * in * out / worthwhile, 1, threadsToUse());
   // Where there are too few units for all threads, a unit's output channels are shared out too.
   const int64_t shares = threads == 1 || units == 0 ? 1 : std::clamp<int64_t>((2 * threads + units - 1) / units, 1, panels);
   parallelFor(units * shares, (units * shares + threads - 1) / threads, [&](int64_t begin, int64_t end) {

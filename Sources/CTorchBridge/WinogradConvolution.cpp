@@ -20,9 +20,6 @@ using namespace weir::winograd;
 
 namespace {
 
-// Of one of a filter's numbers, in multiplications and additions that take as long as to read it from memory.
-constexpr int64_t readingCost = 24;
-
 // From one point's numbers to the next one's, of a block's tiles or products. The odd vector keeps a tile's numbers from all falling into the same
 // few places of a first-level cache.
 constexpr int64_t pointStride(int64_t channels) { return perBlock * channels + lanes; }

@@ -203,6 +203,26 @@ extension Tensor {
     try Tensor.make("avgPool2x2", keeping: self) { wt_avg_pool2x2(handle, $0) }
   }
 
+  /// `cat` of two images' channels, `upsampleNearest2x` and `avgPool2x2` on as many threads as our kernels have, where `suitsResampling`: the result
+  /// is channels-last. Not differentiable.
+  package func joinedChannels(_ other: Tensor) throws(TorchError) -> Tensor {
+    try Tensor.make("joinedChannels", keeping: self, other) { wt_join_channels(handle, other.handle, $0) }
+  }
+
+  package func enlarged2x() throws(TorchError) -> Tensor {
+    try Tensor.make("enlarged2x", keeping: self) { wt_enlarge2x(handle, $0) }
+  }
+
+  package func shrunk2x() throws(TorchError) -> Tensor {
+    try Tensor.make("shrunk2x", keeping: self) { wt_shrink2x(handle, $0) }
+  }
+
+  /// f32 on the CPU, channels in multiples of 16.
+  package func suitsResampling() throws(TorchError) -> Bool {
+    let dtype = try dtype
+    return try device.isCPU && dtype == .f32 && shape.count == 4 && shape[1].isMultiple(of: 16)
+  }
+
   /// Bilinear with half-pixel centres (align_corners false), no antialiasing.
   package func upsampleBilinear(height: Int, width: Int) throws(TorchError) -> Tensor {
     try Tensor.make("upsampleBilinear", keeping: self) { wt_upsample_bilinear(handle, Int64(height), Int64(width), $0) }

@@ -21,6 +21,9 @@ protocol Compute {
   func normalise(
     _ x: Tensor, _ layer: Affine<Parameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool, overwriting: Bool
   ) throws(TorchError) -> Tensor
+  /// Their channels side by side.
+  func join(_ x: Tensor, _ skip: Tensor) throws(TorchError) -> Tensor
+  func resample(_ x: Tensor, _ resample: Resample) throws(TorchError) -> Tensor
   /// softmax(q k' / √width) v of qkv (N, 3 * heads * width, H, W), whose channels are {q,k,v}, then heads (`newOrder`), or heads, then {q,k,v}.
   func attend(_ qkv: Tensor, heads: Int, newOrder: Bool) throws(TorchError) -> Tensor
   func dropout(_ x: Tensor) throws(TorchError) -> Tensor
@@ -49,7 +52,7 @@ extension Compute {
     }
     h = try run(network.middleBlock, h, embedding)
     for block in network.outputBlocks {
-      h = try run(block, Tensor.cat([h, skips.removeLast()], dim: 1), embedding, isLastUse: true)
+      h = try run(block, join(h, skips.removeLast()), embedding, isLastUse: true)
     }
     h = try normalise(h.to(.f32), network.outNorm, scaleShift: nil, activate: true, overwriting: true)
     return try convolve(h, network.outConvolution, adding: nil).contiguous()
@@ -75,7 +78,7 @@ extension Compute {
       case .convolution(let convolution): h = try convolve(h, convolution, adding: nil)
       case .residual(let block): h = try run(block, h, embedding, isLastUse: isLastUse || index > 0)
       case .attention(let block): h = try run(block, h)
-      case .resample(let resample): h = try resample.apply(h)
+      case .resample(let resample): h = try self.resample(h, resample)
       }
     }
     return h
@@ -85,12 +88,12 @@ extension Compute {
     _ block: ResidualBlock<Parameter>, _ x: Tensor, _ embedding: Embedding, isLastUse: Bool
   ) throws(TorchError) -> Tensor {
     var shortcut = x
-    if let resample = block.resample { shortcut = try resample.apply(shortcut) }
+    if let resample = block.resample { shortcut = try self.resample(shortcut, resample) }
     if let skip = block.skip { shortcut = try convolve(shortcut, skip, adding: nil) }
     // Unless it is the shortcut itself.
     let overwriting = isLastUse && (block.resample != nil || block.skip != nil)
     var h = try normalise(x, block.inNorm, scaleShift: nil, activate: true, overwriting: overwriting)
-    if let resample = block.resample { h = try resample.apply(h) }
+    if let resample = block.resample { h = try self.resample(h, resample) }
     h = try convolve(h, block.inConvolution, adding: nil)
     let modulation = try modulation(block, embedding)
     if block.scaleShift {
@@ -107,14 +110,5 @@ extension Compute {
   private func run(_ block: AttentionBlock<Parameter>, _ x: Tensor) throws(TorchError) -> Tensor {
     let qkv = try convolve(normalise(x, block.norm, scaleShift: nil, activate: false, overwriting: false), block.qkv, adding: nil)
     return try convolve(attend(qkv, heads: block.heads, newOrder: block.newOrder), block.projection, adding: x)
-  }
-}
-
-extension Resample {
-  fileprivate func apply(_ x: Tensor) throws(TorchError) -> Tensor {
-    switch self {
-    case .up: try x.upsampleNearest2x()
-    case .down: try x.avgPool2x2()
-    }
   }
 }

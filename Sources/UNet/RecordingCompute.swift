@@ -57,6 +57,9 @@ struct RecordingCompute: Compute {
     try base.normalise(x, layer, scaleShift: scaleShift, activate: activate, overwriting: overwriting)
   }
 
+  func join(_ x: Tensor, _ skip: Tensor) throws(TorchError) -> Tensor { try base.join(x, skip) }
+  func resample(_ x: Tensor, _ resample: Resample) throws(TorchError) -> Tensor { try base.resample(x, resample) }
+
   func attend(_ qkv: Tensor, heads: Int, newOrder: Bool) throws(TorchError) -> Tensor {
     try base.attend(qkv, heads: heads, newOrder: newOrder)
   }

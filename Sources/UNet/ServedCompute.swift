@@ -119,6 +119,19 @@ struct ServedCompute: Compute {
       shift: scaleShift?.shift, silu: activate, overwriting: overwriting)
   }
 
+  func join(_ x: Tensor, _ skip: Tensor) throws(TorchError) -> Tensor {
+    let (first, second) = (try x.suitsResampling(), try skip.suitsResampling())
+    return try first && second ? x.joinedChannels(skip) : Tensor.cat([x, skip], dim: 1)
+  }
+
+  func resample(_ x: Tensor, _ resample: Resample) throws(TorchError) -> Tensor {
+    let ours = try x.suitsResampling()
+    switch resample {
+    case .up: return try ours ? x.enlarged2x() : x.upsampleNearest2x()
+    case .down: return try ours ? x.shrunk2x() : x.avgPool2x2()
+    }
+  }
+
   func attend(_ qkv: Tensor, heads: Int, newOrder: Bool) throws(TorchError) -> Tensor {
     let dtype = try qkv.dtype
     return try qkv.device.isCPU && dtype == .f32 && (qkv.shape[1] / (3 * heads)).isMultiple(of: Tensor.attentionMultiple)

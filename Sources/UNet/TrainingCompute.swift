@@ -56,6 +56,15 @@ struct TrainingCompute: Compute {
     return try (activate ? h.silu() : h).to(x.dtype)
   }
 
+  func join(_ x: Tensor, _ skip: Tensor) throws(TorchError) -> Tensor { try Tensor.cat([x, skip], dim: 1) }
+
+  func resample(_ x: Tensor, _ resample: Resample) throws(TorchError) -> Tensor {
+    switch resample {
+    case .up: try x.upsampleNearest2x()
+    case .down: try x.avgPool2x2()
+    }
+  }
+
   func attend(_ qkv: Tensor, heads: Int, newOrder: Bool) throws(TorchError) -> Tensor {
     try libraryAttention(qkv, heads: heads, newOrder: newOrder)
   }

@@ -255,6 +255,23 @@ extension TensorsTests {
       try expectSameBytes(qkv) { try $0.attention(heads: heads, newOrder: newOrder) }
     }
 
+    /// Against LibTorch's own, exactly: small, and large enough for several threads.
+    @Test(arguments: [(16, 2, 6), (48, 10, 4), (64, 128, 96)])
+    func resampling(_ channels: Int, _ height: Int, _ width: Int) throws {
+      var numbers = SeededNumbers(seed: UInt64(channels + height + width))
+      let x = try numbers.tensor([3, channels, height, width]).channelsLast()
+      let other = try numbers.tensor([3, 32, height, width])
+      #expect(try x.enlarged2x().contiguous().bytes() == x.upsampleNearest2x().contiguous().bytes())
+      try expectClose(x.shrunk2x(), x.avgPool2x2().floats(), within: 1e-7)
+      #expect(try x.joinedChannels(other).contiguous().bytes() == Tensor.cat([x, other], dim: 1).contiguous().bytes())
+      try expectSameBytes(x) { try $0.enlarged2x() }
+      try expectSameBytes(x) { try $0.shrunk2x() }
+      try expectSameBytes(x) { try $0.joinedChannels($0) }
+      #expect(throws: TorchError.self) { _ = try x.joinedChannels(.zeros(shape: [2, 16, height, width])) }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 16, 3, 4]).shrunk2x() }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 8, 4, 4]).enlarged2x() }
+    }
+
     @Test func attentionNamesWhatItCannotTake() throws {
       #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 48, 4, 4]).attention(heads: 2, newOrder: false) }
       #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [48, 4, 4]).attention(heads: 1, newOrder: false) }

@@ -93,7 +93,8 @@ import Testing
         }
         try add("resampling of \(shape[1]) channels of \(side)x\(side)") {
           let x = try image(shape[1], side)
-          return { try x.avgPool2x2().upsampleNearest2x() }
+          let compute = ServedCompute(projection: Affine(weight: .joined, bias: .joined), spans: [])
+          return { try compute.join(compute.resample(compute.resample(x, .down), .up), x) }
         }
         guard shape[1] % UNetConfiguration.groups == 0 else { continue }
         try add("normalisation of \(shape[1]) channels of \(side)x\(side)") {

@@ -164,6 +164,11 @@ wt_status wt_conv2d_pointwise(wt_tensor x, wt_tensor packed, wt_tensor bias /* N
 /* softmax(q k' / sqrt(width)) v of qkv (N, 3 * heads * width, H, W), whose channels are {q,k,v}, then heads (`new_order`) or heads, then {q,k,v}; see
  * Attention.cpp. f32 on the CPU, width in multiples of 16; the output is channels-last. Not differentiable. */
 wt_status wt_attention(wt_tensor qkv, int64_t heads, bool new_order, wt_tensor *out);
+/* x and y side by side in their channels; x with each pixel four times; x with the mean of each 2x2 pixels. (N, C, H, W) in f32 on the CPU, C in
+ * multiples of 16; see Resampling.cpp. The output is channels-last. Not differentiable. */
+wt_status wt_join_channels(wt_tensor x, wt_tensor y, wt_tensor *out);
+wt_status wt_enlarge2x(wt_tensor x, wt_tensor *out);
+wt_status wt_shrink2x(wt_tensor x, wt_tensor *out);
 /* conv2d(x) + bias with stride and padding 1, as wt_conv2d_winograd, differentiable; `weight` is (out, in, 3, 3) as it is. */
 wt_status wt_conv2d_trained(wt_tensor x, wt_tensor weight, wt_tensor bias, wt_tensor *out);
 /* Whether oneDNN convolves bf16 on this processor: otherwise wt_pack_conv2d_weight and wt_conv2d_packed refuse it. */
