@@ -1,5 +1,6 @@
 #include "Parallel.hpp"
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <system_error>
@@ -8,6 +9,20 @@
 namespace weir {
 
 namespace {
+
+// The loops of one pass through a network follow one another closely; to be put to sleep and woken between them takes longer than the pause.
+constexpr std::chrono::microseconds patience{50};
+
+// Looks for `isSo`, and after a while no more.
+template <class Condition>
+void lookOut(const Condition &isSo) {
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (!isSo() && std::chrono::steady_clock::now() < end) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+  }
+}
 
 // Threads that sleep until there is a loop to help with; as many as any loop has wanted. They live as long as the process.
 class Helpers {
@@ -34,8 +49,13 @@ class Helpers {
     if (isMine) wanted == 1 ? work.notify_one() : work.notify_all();
     parts.take();
     if (!isMine) return;
+    {
+      const std::lock_guard lock(mutex);
+      current = nullptr;
+      places = 0;
+    }
+    lookOut([this] { return busy == 0; });
     std::unique_lock lock(mutex);
-    current = nullptr;
     done.wait(lock, [this] { return busy == 0; });
   }
 
@@ -43,7 +63,7 @@ class Helpers {
   void help() {
     std::unique_lock lock(mutex);
     while (true) {
-      work.wait(lock, [this] { return current != nullptr && places > 0; });
+      work.wait(lock, [this] { return places > 0; });
       Parts &parts = *current;
       places -= 1;
       busy += 1;
@@ -52,14 +72,19 @@ class Helpers {
       lock.lock();
       busy -= 1;
       if (busy == 0) done.notify_one();
+      lock.unlock();
+      lookOut([this] { return places > 0; });
+      lock.lock();
     }
   }
 
   std::mutex mutex;
   std::condition_variable work, done;
-  // The loop that is open to helpers, and how many more it takes; those at work on one.
+  // The loop that is open to helpers.
   Parts *current = nullptr;
-  int places = 0, busy = 0, threads = 0;
+  // How many more it takes, and those at work on one. Changed under the lock, looked at without it too.
+  std::atomic<int> places{0}, busy{0};
+  int threads = 0;
 };
 
 }  // namespace

@@ -15,6 +15,8 @@ namespace weir {
 
 // Multiplications and additions that a thread should at least get, for its start to pay: about a fifth of a millisecond.
 constexpr int64_t worthwhile = 8'000'000;
+// As many as can be done while one number is read from memory.
+constexpr int64_t readingCost = 24;
 
 // Parts of a loop, taken by whoever comes.
 struct Parts {

@@ -16,19 +16,15 @@ namespace {
 // Pixels of a unit of work.
 constexpr int64_t perUnit = 96;
 
+// Output channels `from` ..< `to` of `count` pixels.
 WEIR_CLONES void convolvePixels(
-    int64_t count, int64_t in, int64_t out, const float *x, const float *filters, const float *bias,
+    int64_t count, int64_t in, int64_t out, int64_t from, int64_t to, const float *x, const float *filters, const float *bias,
     const float *residual, float *y) {
-  for (int64_t k = 0; k < out; k += lanes) {
-    const float *panel = filters + k * in;
-    int64_t pixel = 0;
-    for (; pixel + together <= count; pixel += together) {
-      multiply<together, true>(x + pixel * in, in, 1, panel, lanes, in, y + pixel * out + k, out);
-    }
-    for (; pixel < count; pixel++) multiply<1, true>(x + pixel * in, in, 1, panel, lanes, in, y + pixel * out + k, out);
+  for (int64_t k = from; k < to; k += lanes) {
+    multiplyRows<true, true>(count, x, in, 1, filters + k * in, lanes, in, y + k, out);
     Floats offset{};
     if (bias) load(bias + k, offset);
-    for (pixel = 0; pixel < count; pixel++) {
+    for (int64_t pixel = 0; pixel < count; pixel++) {
       Floats sum;
       load(y + pixel * out + k, sum);
       sum += offset;
@@ -58,13 +54,17 @@ at::Tensor convolve(
   const int64_t in = filters.size(1), out = filters.size(0) * lanes;
   const Operands operands(given, in, out, bias, residual);
   const at::Tensor &x = operands.x, &y = operands.y;
-  const int64_t pixels = x.size(0) * x.size(2) * x.size(3), units = (pixels + perUnit - 1) / perUnit;
-  parallelFor(units, worthwhile / (2 * perUnit * in * out) + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t unit = begin; unit < end; unit++) {
-      const int64_t first = unit * perUnit, count = std::min(perUnit, pixels - first);
+  const int64_t pixels = x.size(0) * x.size(2) * x.size(3), units = (pixels + perUnit - 1) / perUnit, panels = out / lanes;
+  const int64_t threads = std::clamp<int64_t>((2 * pixels + readingCost) * in * out / worthwhile, 1, threadsToUse());
+  // Where there are too few units for all threads, a unit's output channels are shared out too.
+  const int64_t shares = threads == 1 || units == 0 ? 1 : std::clamp<int64_t>((2 * threads + units - 1) / units, 1, panels);
+  parallelFor(units * shares, (units * shares + threads - 1) / threads, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; item++) {
+      const int64_t first = item / shares * perUnit, share = item % shares;
       convolvePixels(
-          count, in, out, x.const_data_ptr<float>() + first * in, filters.const_data_ptr<float>(),
-          operands.biasData(), operands.residualData(first * out), y.mutable_data_ptr<float>() + first * out);
+          std::min(perUnit, pixels - first), in, out, panels * share / shares * lanes, panels * (share + 1) / shares * lanes,
+          x.const_data_ptr<float>() + first * in, filters.const_data_ptr<float>(), operands.biasData(), operands.residualData(first * out),
+          y.mutable_data_ptr<float>() + first * out);
     }
   });
   return y;

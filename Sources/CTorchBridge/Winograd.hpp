@@ -17,8 +17,9 @@ namespace weir::winograd {
 constexpr int points = 36;
 // Outputs of a tile, and inputs, in each direction.
 constexpr int64_t side = 4, reach = 6;
-// A block of tiles and its products should stay in a second-level cache.
-constexpr int64_t blockBytes = 128 << 10;
+// Tiles that are taken together, at most: so many that reading a filter once for all of them costs little beside the products, so few that they
+// and their products stay in a second-level cache where channels are few.
+constexpr int64_t perBlock = 3 * together;
 
 constexpr float a = 0.625f, b = 1.5f, a2 = a * a, b2 = b * b;
 
@@ -26,11 +27,8 @@ struct Problem {
   int64_t height, width, in, out;
 
   int64_t across() const { return (width + side - 1) / side; }
+  // Of one sample.
   int64_t tiles() const { return across() * ((height + side - 1) / side); }
-  int64_t tilesPerBlock() const {
-    const int64_t fitting = blockBytes / static_cast<int64_t>(points * sizeof(float)) / (in + out);
-    return std::clamp<int64_t>(fitting / together * together, together, (tiles() + together - 1) / together * together);
-  }
 };
 
 // B' d
@@ -94,11 +92,15 @@ WEIR_INLINE void gatherTile(const Problem &p, int64_t tile, const float *x, floa
   }
 }
 
-// G g G' of (out, in, 3, 3), as (36, out / lanes, in, lanes).
+// `channels`, filled up to whole vectors.
+constexpr int64_t whole(int64_t channels) { return (channels + lanes - 1) / lanes * lanes; }
+
+// G g G' of (out, in, 3, 3), filled up with zeros to whole vectors of channels, as (36, out / lanes, in, lanes).
 at::Tensor pack(const at::Tensor &weight);
 
-// x (N, in, H, W) in f32 on the CPU; the result is channels-last.
+// x (N, in, H, W) in f32 on the CPU; the result is channels-last and has `channels` channels.
 at::Tensor convolve(
-    const at::Tensor &x, const at::Tensor &filters, const std::optional<at::Tensor> &bias, const std::optional<at::Tensor> &residual);
+    const at::Tensor &x, const at::Tensor &filters, int64_t channels, const std::optional<at::Tensor> &bias,
+    const std::optional<at::Tensor> &residual);
 
 }  // namespace weir::winograd

@@ -68,11 +68,7 @@ WEIR_CLONES void gather(
 // sums (in, out) += inputs' (count, in) * gradients (count, out).
 WEIR_CLONES void accumulate(const Problem &p, int64_t count, const float *inputs, const float *gradients, float *sums) {
   for (int64_t k = 0; k < p.out; k += lanes) {
-    int64_t c = 0;
-    for (; c + together <= p.in; c += together) {
-      multiply<together, false>(inputs + c, 1, p.in, gradients + k, p.out, count, sums + c * p.out + k, p.out);
-    }
-    for (; c + 2 <= p.in; c += 2) multiply<2, false>(inputs + c, 1, p.in, gradients + k, p.out, count, sums + c * p.out + k, p.out);
+    multiplyRows<false, false>(p.in, inputs, 1, p.in, gradients + k, p.out, count, sums + k, p.out);
   }
 }
 
@@ -131,9 +127,12 @@ at::Tensor filterGradient(const at::Tensor &x, const at::Tensor &y) {
 struct TrainedConvolution : torch::autograd::Function<TrainedConvolution> {
   static at::Tensor forward(
       torch::autograd::AutogradContext *context, const at::Tensor &given, const at::Tensor &weight, const at::Tensor &bias) {
+    TORCH_CHECK(
+        weight.dim() == 4 && weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0,
+        "a trained Winograd convolution takes channels in multiples of ", lanes, ", not a filter of ", weight.sizes());
     const at::Tensor x = given.contiguous(at::MemoryFormat::ChannelsLast);
     context->save_for_backward({x, weight});
-    return convolve(x, pack(weight), bias, std::nullopt);
+    return convolve(x, pack(weight), weight.size(0), bias, std::nullopt);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list gradients) {
@@ -141,7 +140,7 @@ struct TrainedConvolution : torch::autograd::Function<TrainedConvolution> {
     const at::Tensor &x = saved[0], &weight = saved[1], y = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
     at::Tensor input, filter, bias;
     if (context->needs_input_grad(0)) {
-      input = convolve(y, pack(weight.flip({2, 3}).transpose(0, 1)), std::nullopt, std::nullopt);
+      input = convolve(y, pack(weight.flip({2, 3}).transpose(0, 1)), weight.size(1), std::nullopt, std::nullopt);
     }
     if (context->needs_input_grad(1)) filter = filterGradient(x, y);
     if (context->needs_input_grad(2)) bias = y.sum({0, 2, 3});

@@ -45,20 +45,23 @@ package struct WinogradConvolutionWeight: Sendable {
   package let shape: [Int]
   let tensor: Tensor
 
-  /// `weight`: (out, in, 3, 3), f32, with `in` and `out` in multiples of `channelMultiple`.
+  /// `weight`: (out, in, 3, 3), f32.
   package init(_ weight: Tensor) throws(TorchError) {
     shape = weight.shape
     tensor = try Tensor.make("packWinogradWeight", keeping: weight) { wt_pack_winograd_weight(weight.handle, $0) }
   }
 
-  fileprivate static let channelMultiple = 16
   /// Of larger filters what the method makes of them would no longer be read from a cache.
   private static let maxChannels = 1 << 17
+
+  /// Whether the method's gradients take filters that it suits: only whole vectors of channels.
+  package static func suitsTraining(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
+    suits(shape, dtype: dtype, stride: stride, padding: padding, device: device) && shape[..<2].allSatisfy { $0.isMultiple(of: 16) }
+  }
 
   /// Whether the method takes filters of this shape, (out, in, kh, kw), and is faster with them than plain sums.
   package static func suits(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
     device.isCPU && dtype == .f32 && stride == 1 && padding == 1 && shape[2...] == [3, 3] && shape[0] * shape[1] <= maxChannels
-      && shape[..<2].allSatisfy { $0.isMultiple(of: channelMultiple) }
   }
 }
 
@@ -68,6 +71,8 @@ package struct PointwiseConvolutionWeight: Sendable {
   package let shape: [Int]
   let tensor: Tensor
 
+  private static let channelMultiple = 16
+
   package init(_ weight: Tensor) throws(TorchError) {
     shape = weight.shape
     tensor = try Tensor.make("packPointwiseWeight", keeping: weight) { wt_pack_pointwise_weight(weight.handle, $0) }
@@ -76,7 +81,7 @@ package struct PointwiseConvolutionWeight: Sendable {
   /// Whether the kernel takes filters of this shape, (out, in, kh, kw).
   package static func suits(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
     device.isCPU && dtype == .f32 && stride == 1 && padding == 0 && shape[2...] == [1, 1]
-      && shape[..<2].allSatisfy { $0.isMultiple(of: WinogradConvolutionWeight.channelMultiple) }
+      && shape[..<2].allSatisfy { $0.isMultiple(of: channelMultiple) }
   }
 }
 
@@ -117,7 +122,7 @@ extension Tensor {
     weight: WinogradConvolutionWeight, bias: Tensor? = nil, residual: Tensor? = nil
   ) throws(TorchError) -> Tensor {
     try Tensor.make("conv2dWinograd", keeping: self, weight.tensor, bias, residual) {
-      wt_conv2d_winograd(handle, weight.tensor.handle, bias?.handle, residual?.handle, $0)
+      wt_conv2d_winograd(handle, weight.tensor.handle, Int64(weight.shape[0]), bias?.handle, residual?.handle, $0)
     }
   }
 
@@ -131,8 +136,19 @@ extension Tensor {
     }
   }
 
+  /// Of x (N, 3 * heads * width, H, W), the queries, keys and values of every pixel: softmax(q k' / √width) v, (N, heads * width, H, W). f32 on the
+  /// CPU, widths in multiples of `attentionMultiple`; the result is channels-last. A sample's bytes depend on that sample alone. Not
+  /// differentiable.
+  ///
+  /// - Parameter newOrder: x's channels are {q,k,v}, then heads; false: heads, then {q,k,v}.
+  package func attention(heads: Int, newOrder: Bool) throws(TorchError) -> Tensor {
+    try Tensor.make("attention", keeping: self) { wt_attention(handle, Int64(heads), newOrder, $0) }
+  }
+
+  package static let attentionMultiple = 16
+
   /// conv2d + bias, stride and padding 1, as `conv2dWinograd` computes it, and its gradients likewise: for filters (out, in, 3, 3) that
-  /// `WinogradConvolutionWeight.suits`.
+  /// `WinogradConvolutionWeight.suitsTraining`.
   package func trainedConv2d(_ weight: Tensor, _ bias: Tensor) throws(TorchError) -> Tensor {
     try Tensor.make("trainedConv2d", keeping: self, weight, bias) { wt_conv2d_trained(handle, weight.handle, bias.handle, $0) }
   }
@@ -185,6 +201,26 @@ extension Tensor {
   /// (N, C, H, W) -> (N, C, H/2, W/2), the mean of 2x2 pixels.
   package func avgPool2x2() throws(TorchError) -> Tensor {
     try Tensor.make("avgPool2x2", keeping: self) { wt_avg_pool2x2(handle, $0) }
+  }
+
+  /// `cat` of two images' channels, `upsampleNearest2x` and `avgPool2x2` on as many threads as our kernels have, where `suitsResampling`: the result
+  /// is channels-last. Not differentiable.
+  package func joinedChannels(_ other: Tensor) throws(TorchError) -> Tensor {
+    try Tensor.make("joinedChannels", keeping: self, other) { wt_join_channels(handle, other.handle, $0) }
+  }
+
+  package func enlarged2x() throws(TorchError) -> Tensor {
+    try Tensor.make("enlarged2x", keeping: self) { wt_enlarge2x(handle, $0) }
+  }
+
+  package func shrunk2x() throws(TorchError) -> Tensor {
+    try Tensor.make("shrunk2x", keeping: self) { wt_shrink2x(handle, $0) }
+  }
+
+  /// f32 on the CPU, channels in multiples of 16.
+  package func suitsResampling() throws(TorchError) -> Bool {
+    let dtype = try dtype
+    return try device.isCPU && dtype == .f32 && shape.count == 4 && shape[1].isMultiple(of: 16)
   }
 
   /// Bilinear with half-pixel centres (align_corners false), no antialiasing.

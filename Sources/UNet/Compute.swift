@@ -21,6 +21,11 @@ protocol Compute {
   func normalise(
     _ x: Tensor, _ layer: Affine<Parameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool, overwriting: Bool
   ) throws(TorchError) -> Tensor
+  /// Their channels side by side.
+  func join(_ x: Tensor, _ skip: Tensor) throws(TorchError) -> Tensor
+  func resample(_ x: Tensor, _ resample: Resample) throws(TorchError) -> Tensor
+  /// softmax(q k' / √width) v of qkv (N, 3 * heads * width, H, W), whose channels are {q,k,v}, then heads (`newOrder`), or heads, then {q,k,v}.
+  func attend(_ qkv: Tensor, heads: Int, newOrder: Bool) throws(TorchError) -> Tensor
   func dropout(_ x: Tensor) throws(TorchError) -> Tensor
 }
 
@@ -47,7 +52,7 @@ extension Compute {
     }
     h = try run(network.middleBlock, h, embedding)
     for block in network.outputBlocks {
-      h = try run(block, Tensor.cat([h, skips.removeLast()], dim: 1), embedding, isLastUse: true)
+      h = try run(block, join(h, skips.removeLast()), embedding, isLastUse: true)
     }
     h = try normalise(h.to(.f32), network.outNorm, scaleShift: nil, activate: true, overwriting: true)
     return try convolve(h, network.outConvolution, adding: nil).contiguous()
@@ -73,7 +78,7 @@ extension Compute {
       case .convolution(let convolution): h = try convolve(h, convolution, adding: nil)
       case .residual(let block): h = try run(block, h, embedding, isLastUse: isLastUse || index > 0)
       case .attention(let block): h = try run(block, h)
-      case .resample(let resample): h = try resample.apply(h)
+      case .resample(let resample): h = try self.resample(h, resample)
       }
     }
     return h
@@ -83,12 +88,12 @@ extension Compute {
     _ block: ResidualBlock<Parameter>, _ x: Tensor, _ embedding: Embedding, isLastUse: Bool
   ) throws(TorchError) -> Tensor {
     var shortcut = x
-    if let resample = block.resample { shortcut = try resample.apply(shortcut) }
+    if let resample = block.resample { shortcut = try self.resample(shortcut, resample) }
     if let skip = block.skip { shortcut = try convolve(shortcut, skip, adding: nil) }
     // Unless it is the shortcut itself.
     let overwriting = isLastUse && (block.resample != nil || block.skip != nil)
     var h = try normalise(x, block.inNorm, scaleShift: nil, activate: true, overwriting: overwriting)
-    if let resample = block.resample { h = try resample.apply(h) }
+    if let resample = block.resample { h = try self.resample(h, resample) }
     h = try convolve(h, block.inConvolution, adding: nil)
     let modulation = try modulation(block, embedding)
     if block.scaleShift {
@@ -103,33 +108,7 @@ extension Compute {
   }
 
   private func run(_ block: AttentionBlock<Parameter>, _ x: Tensor) throws(TorchError) -> Tensor {
-    let shape = x.shape
-    let (samples, channels, pixels) = (shape[0], shape[1], shape[2] * shape[3])
-    let width = channels / block.heads
     let qkv = try convolve(normalise(x, block.norm, scaleShift: nil, activate: false, overwriting: false), block.qkv, adding: nil)
-    // (N, 3C, H, W) -> {q,k,v} of (N * heads, pixels, width); a view of channels-last memory up to the last step.
-    let split =
-      block.newOrder
-      ? try qkv.permute([0, 2, 3, 1]).reshape([samples, pixels, 3, block.heads, width]).permute([2, 0, 3, 1, 4])
-      : try qkv.permute([0, 2, 3, 1]).reshape([samples, pixels, block.heads, 3, width]).permute([3, 0, 2, 1, 4])
-    func part(_ index: Int) throws(TorchError) -> Tensor {
-      try split.narrow(dim: 0, start: index, length: 1).reshape([samples * block.heads, pixels, width])
-    }
-    // Both factors get d^(-1/4), so that their product stays small enough for half precision.
-    let scale = 1 / Double(width).squareRoot().squareRoot()
-    let scores = try part(0).mul(scale).bmm(part(1).mul(scale).transpose(1, 2))
-    let attended = try scores.to(.f32).softmax(dim: -1).to(x.dtype).bmm(part(2))
-    let joined = try attended.reshape([samples, block.heads, pixels, width]).permute([0, 2, 1, 3])
-      .reshape([samples, shape[2], shape[3], channels]).permute([0, 3, 1, 2])
-    return try convolve(joined, block.projection, adding: x)
-  }
-}
-
-extension Resample {
-  fileprivate func apply(_ x: Tensor) throws(TorchError) -> Tensor {
-    switch self {
-    case .up: try x.upsampleNearest2x()
-    case .down: try x.avgPool2x2()
-    }
+    return try convolve(attend(qkv, heads: block.heads, newOrder: block.newOrder), block.projection, adding: x)
   }
 }

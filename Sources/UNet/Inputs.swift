@@ -55,13 +55,11 @@ extension Inputs {
     }
   }
 
-  /// One sample of the batch.
-  func sample(_ index: Int) throws(TorchError) -> Inputs {
-    Inputs(
-      x: try x.narrow(dim: 0, start: index, length: 1),
-      timesteps: try timesteps.narrow(dim: 0, start: index, length: 1),
-      labels: try labels?.narrow(dim: 0, start: index, length: 1),
-      lowRes: try lowRes?.narrow(dim: 0, start: index, length: 1),
-      augLevels: try augLevels?.narrow(dim: 0, start: index, length: 1))
+  /// Some samples of the batch.
+  func samples(_ range: Range<Int>) throws(TorchError) -> Inputs {
+    func part(_ tensor: Tensor) throws(TorchError) -> Tensor { try tensor.narrow(dim: 0, start: range.lowerBound, length: range.count) }
+    return Inputs(
+      x: try part(x), timesteps: try part(timesteps), labels: try labels.map(part), lowRes: try lowRes.map(part),
+      augLevels: try augLevels.map(part))
   }
 }

@@ -30,7 +30,7 @@ struct NetworkLayout {
     }
     let timeEmbed = embedding("time_embed")
     let labelTable = configuration.numClasses.map {
-      Parameter(name: "label_emb.weight", shape: [$0, width], role: .embedding, start: .normal)
+      Parameter(name: "label_emb.weight", shape: [$0, width], role: .table, start: .normal)
     }
     let augEmbed = configuration.augLevels ? embedding("aug_embed") : nil
 

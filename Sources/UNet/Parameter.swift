@@ -6,8 +6,10 @@ struct Parameter: Hashable, Sendable {
     case convolutionBias
     /// A GroupNorm's weight or bias.
     case norm
-    /// A linear layer's or table's part in the embedding of t, label and s.
+    /// A linear layer's part in the embedding of t, label and s.
     case embedding
+    /// The rows of that embedding's labels.
+    case table
     /// A residual block's projection of that embedding.
     case modulation
   }

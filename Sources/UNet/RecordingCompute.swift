@@ -28,13 +28,7 @@ struct RecordingCompute: Compute {
   func rows(_ table: ServedParameter, _ indices: Tensor) throws(TorchError) -> Tensor { try base.rows(table, indices) }
 
   func prepare(_ embedding: Tensor) throws(TorchError) -> Tensor {
-    let (projection, activated) = (base.projection, try embedding.silu())
-    let y = try activated.linear(projection.weight, projection.bias)
-    log.products.append(
-      MatrixProduct(operations: 2 * activated.count * (y.shape.last ?? 0)) {
-        _ = try activated.linear(projection.weight, projection.bias)
-      })
-    return y
+    try linear(embedding.silu(), base.projection)
   }
 
   func modulation(_ block: ResidualBlock<ServedParameter>, _ embedding: Tensor) throws(TorchError) -> Tensor {
@@ -61,6 +55,13 @@ struct RecordingCompute: Compute {
     _ x: Tensor, _ layer: Affine<ServedParameter>, scaleShift: (scale: Tensor, shift: Tensor)?, activate: Bool, overwriting: Bool
   ) throws(TorchError) -> Tensor {
     try base.normalise(x, layer, scaleShift: scaleShift, activate: activate, overwriting: overwriting)
+  }
+
+  func join(_ x: Tensor, _ skip: Tensor) throws(TorchError) -> Tensor { try base.join(x, skip) }
+  func resample(_ x: Tensor, _ resample: Resample) throws(TorchError) -> Tensor { try base.resample(x, resample) }
+
+  func attend(_ qkv: Tensor, heads: Int, newOrder: Bool) throws(TorchError) -> Tensor {
+    try base.attend(qkv, heads: heads, newOrder: newOrder)
   }
 
   func dropout(_ x: Tensor) throws(TorchError) -> Tensor { x }

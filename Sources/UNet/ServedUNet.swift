@@ -2,11 +2,12 @@ package import Tensors
 
 /// The U-Net for sampling: no gradients, weights converted once, f32 or bf16 activations in channels-last memory.
 ///
-/// A sample's output bytes depend on that sample's inputs alone: not on the batch's size, the slot in it or the thread count. For that,
-/// every sample goes through the network by itself, in operations of one fixed shape (f32 convolutions and products round differently for
-/// other batch sizes), and on the CPU each of LibTorch's on one thread (they round differently when several threads divide the sums). A batch's
-/// samples are what threads share out: none waits for another within a step. Where samples are fewer than threads, those left over help out in
-/// our own kernels, which round alike on any number.
+/// A sample's output bytes depend on that sample's inputs alone: not on the batch's size, the slot in it or the thread count. Our own kernels, which
+/// in f32 on the CPU do all that matters, round alike in any batch and on any number of threads, so there several samples go through the network
+/// together. LibTorch's products round differently for other batch sizes: where they have a part, every sample goes through by itself, in
+/// operations of one fixed shape; and on the CPU each of LibTorch's runs on one thread, for they round differently when several threads divide
+/// the sums. A batch's samples are what threads share out: none waits for another within a step. Where samples are fewer than threads, those left
+/// over help out in our own kernels.
 package final class ServedUNet {
   package let configuration: UNetConfiguration
   package let dtype: DType
@@ -16,6 +17,10 @@ package final class ServedUNet {
   private let network: Network<ServedParameter>
   private let compute: ServedCompute
   private let sinusoids: Sinusoids
+  /// Whether samples may go through together.
+  private let isOurs: Bool
+  /// Of the samples that go through together, at most: more would gain little and take memory and caches.
+  private static let pixelsTogether = 1 << 14
 
   /// A network with the weights of a file, whose names, shapes and number must be exactly the configuration's.
   ///
@@ -64,7 +69,8 @@ package final class ServedUNet {
         // The last convolution turns f32 activations into the f32 output.
         let isLast = parameter.name == layout.outConvolution.weight.name || parameter.name == layout.outConvolution.bias.name
         switch parameter.role {
-        case .norm, .embedding: return .tensor(try tensor.to(.f32).contiguous())
+        case .embedding where parameter.shape.count == 2: return try .linear(tensor.to(.f32).contiguous(), on: device)
+        case .norm, .embedding, .table: return .tensor(try tensor.to(.f32).contiguous())
         case .convolutionBias: return .tensor(try tensor.to(isLast ? .f32 : dtype))
         case .modulation:
           joined.append(try tensor.to(.f32))
@@ -83,9 +89,10 @@ package final class ServedUNet {
     }
     let projection = try Self.serving(on: device) {
       try Affine(
-        weight: Tensor.cat(stride(from: 0, to: joined.count, by: 2).map { joined[$0] }, dim: 0),
-        bias: Tensor.cat(stride(from: 1, to: joined.count, by: 2).map { joined[$0] }, dim: 0))
+        weight: ServedParameter.linear(Tensor.cat(stride(from: 0, to: joined.count, by: 2).map { joined[$0] }, dim: 0), on: device),
+        bias: ServedParameter.tensor(Tensor.cat(stride(from: 1, to: joined.count, by: 2).map { joined[$0] }, dim: 0)))
     }
+    isOurs = dtype == .f32 && network.isOurs && projection.weight.isOurs
     compute = ServedCompute(projection: projection, spans: spans)
   }
 
@@ -96,9 +103,12 @@ package final class ServedUNet {
     try Self.serving(on: device) {
       let inputs = try Inputs(
         configuration, x: x, timesteps: timesteps, labels: labels, lowRes: lowRes, augLevels: augLevels, device: device)
-      let outputs = try concurrentSamples(inputs.x.shape[0], threads: threads) { index, threads in
-        try Self.serving(on: device, threads: threads) {
-          try compute.run(network, inputs.sample(index), sinusoids: sinusoids, dtype: dtype)
+      let shape = inputs.x.shape
+      let together = isOurs ? max(1, Self.pixelsTogether / (shape[2] * shape[3])) : 1
+      let shares = Share.all(shape[0], threads: threads, together: together)
+      let outputs = try concurrently(shares, threads: threads) { share in
+        try Self.serving(on: device, threads: share.threads) {
+          try compute.run(network, inputs.samples(share.samples), sinusoids: sinusoids, dtype: dtype)
         }
       }
       return try Tensor.cat(outputs, dim: 0)
@@ -124,7 +134,7 @@ package final class ServedUNet {
 
   /// `count` passes' worth of products, as many at a time as the network computes samples.
   package func run(_ products: [MatrixProduct], count: Int) throws {
-    _ = try concurrentSamples(count, threads: threads) { _, _ in
+    _ = try concurrently(Share.all(count, threads: threads, together: 1), threads: threads) { _ in
       try inLibrary(count) { for product in products { try product.run() } }
     }
   }

@@ -34,7 +34,7 @@ struct TrainingCompute: Compute {
     // Attention's 1-wide convolutions are kept as (out, in, 1).
     if weight.shape.count == 3 { weight = try weight.reshape(weight.shape + [1]) }
     let bias = try layer.bias.to(dtype)
-    let suitsWinograd = try WinogradConvolutionWeight.suits(
+    let suitsWinograd = try WinogradConvolutionWeight.suitsTraining(
       weight.shape, dtype: dtype, stride: layer.stride, padding: layer.padding, device: x.device)
     return suitsWinograd
       ? try x.trainedConv2d(weight, bias) : try x.conv2d(weight, bias, stride: layer.stride, padding: layer.padding)
@@ -54,6 +54,19 @@ struct TrainingCompute: Compute {
       h = try h.mul(scaleShift.scale.add(1).reshape(shape)).add(scaleShift.shift.reshape(shape))
     }
     return try (activate ? h.silu() : h).to(x.dtype)
+  }
+
+  func join(_ x: Tensor, _ skip: Tensor) throws(TorchError) -> Tensor { try Tensor.cat([x, skip], dim: 1) }
+
+  func resample(_ x: Tensor, _ resample: Resample) throws(TorchError) -> Tensor {
+    switch resample {
+    case .up: try x.upsampleNearest2x()
+    case .down: try x.avgPool2x2()
+    }
+  }
+
+  func attend(_ qkv: Tensor, heads: Int, newOrder: Bool) throws(TorchError) -> Tensor {
+    try libraryAttention(qkv, heads: heads, newOrder: newOrder)
   }
 
   func dropout(_ x: Tensor) throws(TorchError) -> Tensor {

@@ -201,27 +201,86 @@ extension TensorsTests {
     }
 
     /// Against PyTorch's in float64: images that tiles of 4x4 fill and that they don't, alone and several, with every part there is.
-    @Test(arguments: [(16, 16, 8, 8), (32, 16, 6, 13), (48, 64, 1, 3), (16, 32, 33, 4)])
+    @Test(arguments: [
+      (16, 16, 8, 8), (32, 16, 6, 13), (48, 64, 1, 3), (16, 32, 33, 4), (3, 32, 9, 10), (32, 3, 12, 7), (7, 21, 5, 5), (128, 112, 10, 9),
+    ])
     func winogradConvolution(_ channels: Int, _ outputs: Int, _ height: Int, _ width: Int) throws {
       var numbers = SeededNumbers(seed: UInt64(channels + outputs + height + width))
-      let x = try numbers.tensor([3, channels, height, width]).channelsLast()
+      let x = try numbers.tensor([5, channels, height, width]).channelsLast()
       let kernel = try numbers.tensor([outputs, channels, 3, 3]).mul(0.1)
       let bias = try numbers.tensor([outputs])
-      let residual = try numbers.tensor([3, outputs, height, width])
+      let residual = try numbers.tensor([5, outputs, height, width])
       let weight = try WinogradConvolutionWeight(kernel)
       let exact = try x.to(.f64).conv2d(kernel.to(.f64), bias.to(.f64), padding: 1).add(residual.to(.f64)).to(.f32)
       let y = try x.conv2dWinograd(weight: weight, bias: bias, residual: residual)
       try expectClose(y, exact.floats(), within: 2e-5, "all")
       let plain = try x.conv2dWinograd(weight: weight)
       try expectClose(plain, x.conv2d(kernel, padding: 1).floats(), within: 2e-5, "without bias and residual")
-      for sample in 0..<3 {
-        let alone = try x.narrow(dim: 0, start: sample, length: 1).conv2dWinograd(weight: weight)
-        #expect(try alone.contiguous().bytes() == plain.narrow(dim: 0, start: sample, length: 1).contiguous().bytes())
+      try expectSameBytes(x) { try $0.conv2dWinograd(weight: weight) }
+    }
+
+    /// A sample's bytes are the same alone and among any others, on any number of threads.
+    func expectSameBytes(_ x: Tensor, sourceLocation: SourceLocation = #_sourceLocation, _ body: (Tensor) throws -> Tensor) throws {
+      let samples = x.shape[0]
+      func run(_ first: Int, _ count: Int, threads: Int) throws -> [[UInt8]] {
+        let y = try Torch.onOneThread(kernelThreads: threads) { try body(x.narrow(dim: 0, start: first, length: count)) }
+        return try (0..<count).map { try y.narrow(dim: 0, start: $0, length: 1).contiguous().bytes() }
+      }
+      let alone = try (0..<samples).map { try run($0, 1, threads: 1)[0] }
+      #expect(Set(alone).count == samples, "the samples should differ", sourceLocation: sourceLocation)
+      for threads in [1, 2, 3, 5] {
+        for first in 0..<samples {
+          for count in 1...samples - first {
+            let bytes = try run(first, count, threads: threads)
+            #expect(
+              bytes == Array(alone[first..<first + count]), "samples \(first) to \(first + count - 1), \(threads) threads",
+              sourceLocation: sourceLocation)
+          }
+        }
       }
     }
 
+    /// Against its definition in float64, in both orders of channels: images that whole vectors of pixels fill and that they don't.
+    @Test(arguments: [(1, 16, 8, 8), (2, 32, 3, 5), (3, 16, 1, 1), (2, 48, 16, 17)], [false, true])
+    func attention(_ size: (heads: Int, width: Int, height: Int, across: Int), newOrder: Bool) throws {
+      let (heads, width, pixels) = (size.heads, size.width, size.height * size.across)
+      var numbers = SeededNumbers(seed: UInt64(heads + width + pixels))
+      let qkv = try numbers.tensor([5, 3 * heads * width, size.height, size.across], -3, 3).channelsLast()
+      let shape = newOrder ? [5, 3, heads, width, pixels] : [5, heads, 3, width, pixels]
+      let split = try qkv.to(.f64).contiguous().reshape(shape).permute(newOrder ? [1, 0, 2, 4, 3] : [2, 0, 1, 4, 3])
+      func part(_ index: Int) throws -> Tensor { try split.narrow(dim: 0, start: index, length: 1).reshape([5 * heads, pixels, width]) }
+      let weights = try part(0).bmm(part(1).transpose(1, 2)).mul(1 / Double(width).squareRoot()).softmax(dim: -1)
+      let exact = try weights.bmm(part(2)).transpose(1, 2).reshape([5, heads * width, size.height, size.across]).to(.f32)
+      try expectClose(qkv.attention(heads: heads, newOrder: newOrder), exact.floats(), within: 2e-5)
+      try expectSameBytes(qkv) { try $0.attention(heads: heads, newOrder: newOrder) }
+    }
+
+    /// Against LibTorch's own, exactly: small, and large enough for several threads.
+    @Test(arguments: [(16, 2, 6), (48, 10, 4), (64, 128, 96)])
+    func resampling(_ channels: Int, _ height: Int, _ width: Int) throws {
+      var numbers = SeededNumbers(seed: UInt64(channels + height + width))
+      let x = try numbers.tensor([3, channels, height, width]).channelsLast()
+      let other = try numbers.tensor([3, 32, height, width])
+      #expect(try x.enlarged2x().contiguous().bytes() == x.upsampleNearest2x().contiguous().bytes())
+      try expectClose(x.shrunk2x(), x.avgPool2x2().floats(), within: 1e-7)
+      #expect(try x.joinedChannels(other).contiguous().bytes() == Tensor.cat([x, other], dim: 1).contiguous().bytes())
+      try expectSameBytes(x) { try $0.enlarged2x() }
+      try expectSameBytes(x) { try $0.shrunk2x() }
+      try expectSameBytes(x) { try $0.joinedChannels($0) }
+      #expect(throws: TorchError.self) { _ = try x.joinedChannels(.zeros(shape: [2, 16, height, width])) }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 16, 3, 4]).shrunk2x() }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 8, 4, 4]).enlarged2x() }
+    }
+
+    @Test func attentionNamesWhatItCannotTake() throws {
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 48, 4, 4]).attention(heads: 2, newOrder: false) }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [48, 4, 4]).attention(heads: 1, newOrder: false) }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 48, 4, 4]).to(.bf16).attention(heads: 1, newOrder: false) }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 48, 4, 4]).attention(heads: 0, newOrder: false) }
+    }
+
     /// The same for 1x1 filters.
-    @Test(arguments: [(16, 16, 8, 8), (32, 16, 6, 13), (48, 64, 1, 3), (192, 128, 7, 31)])
+    @Test(arguments: [(16, 16, 8, 8), (32, 16, 6, 13), (48, 64, 1, 3), (192, 128, 7, 31), (128, 4096, 1, 1)])
     func pointwiseConvolution(_ channels: Int, _ outputs: Int, _ height: Int, _ width: Int) throws {
       var numbers = SeededNumbers(seed: UInt64(channels + outputs + height + width))
       let x = try numbers.tensor([3, channels, height, width]).channelsLast()
@@ -233,17 +292,13 @@ extension TensorsTests {
       try expectClose(x.conv2dPointwise(weight: weight, bias: bias, residual: residual), exact.floats(), within: 1e-5, "all")
       let plain = try x.conv2dPointwise(weight: weight)
       try expectClose(plain, x.conv2d(kernel).floats(), within: 1e-5, "without bias and residual")
-      for sample in 0..<3 {
-        let alone = try x.narrow(dim: 0, start: sample, length: 1).conv2dPointwise(weight: weight)
-        #expect(try alone.contiguous().bytes() == plain.narrow(dim: 0, start: sample, length: 1).contiguous().bytes())
-      }
+      try expectSameBytes(x) { try $0.conv2dPointwise(weight: weight) }
       #expect(throws: TorchError.self) { _ = try PointwiseConvolutionWeight(.zeros(shape: [16, 8, 1, 1])) }
       #expect(throws: TorchError.self) { _ = try PointwiseConvolutionWeight(.zeros(shape: [16, 16, 3, 3])) }
       #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 8, 4, 4]).conv2dPointwise(weight: weight) }
     }
 
     @Test func winogradNamesWhatItCannotTake() throws {
-      #expect(throws: TorchError.self) { _ = try WinogradConvolutionWeight(.zeros(shape: [16, 8, 3, 3])) }
       #expect(throws: TorchError.self) { _ = try WinogradConvolutionWeight(.zeros(shape: [16, 16, 1, 1])) }
       let weight = try WinogradConvolutionWeight(.zeros(shape: [16, 16, 3, 3]))
       for wrong in [[1, 32, 4, 4], [16, 4, 4]] {

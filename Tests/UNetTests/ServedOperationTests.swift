@@ -93,7 +93,8 @@ import Testing
         }
         try add("resampling of \(shape[1]) channels of \(side)x\(side)") {
           let x = try image(shape[1], side)
-          return { try x.avgPool2x2().upsampleNearest2x() }
+          let compute = ServedCompute(projection: Affine(weight: .joined, bias: .joined), spans: [])
+          return { try compute.join(compute.resample(compute.resample(x, .down), .up), x) }
         }
         guard shape[1] % UNetConfiguration.groups == 0 else { continue }
         try add("normalisation of \(shape[1]) channels of \(side)x\(side)") {
@@ -105,18 +106,19 @@ import Testing
         }
       case .embedding, .modulation:
         try add("linear \(shape)") {
-          let (x, weight, bias) = (try noise([1, shape[1]]), try noise(shape), try noise([shape[0]]))
-          return { try x.silu().linear(weight, bias) }
+          let (x, weight, bias) = (try noise([1, shape[1]]), try ServedParameter.linear(noise(shape), on: .cpu), try noise([shape[0]]))
+          return { try weight.linear(x.silu(), bias) }
         }
-      case .norm, .convolutionBias: break
+      case .norm, .convolutionBias, .table: break
       }
     }
     let width = configuration.numHeadChannels
     for side in configuration.attentionResolutions {
       for heads in Set(configuration.levelChannels.map { $0 / width }) {
         try add("attention of \(heads) heads over \(side)x\(side)") {
-          let x = try noise([heads, side * side, width]).to(dtype)
-          return { try x.bmm(x.transpose(1, 2)).to(.f32).softmax(dim: -1).to(dtype).bmm(x) }
+          let qkv = try image(3 * heads * width, side)
+          let compute = ServedCompute(projection: Affine(weight: .joined, bias: .joined), spans: [])
+          return { try compute.attend(qkv, heads: heads, newOrder: configuration.useNewAttentionOrder) }
         }
       }
     }
