@@ -54,6 +54,11 @@ struct Up: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Threads of each worker; default: one a core.", valueName: "n"))
   var threads: Int?
 
+  enum Batching: String, ExpressibleByArgument, CaseIterable { case step, request }
+
+  @Option(help: "Tasks join others that are computed at every step, or, to compare with, only when all of those have ended.")
+  var batching = Batching.step
+
   /// Of the worker's synthetic engine.
   private static let syntheticStages = ["base32", "sr64", "sr256"]
 
@@ -124,10 +129,12 @@ struct Up: AsyncParsableCommand {
     let counts = try WorkerList.parse(workers, stages: stages)
     let environment = ProcessInfo.processInfo.environment
     let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    return FleetPlan(
+    var plan = FleetPlan(
       executables: URL(fileURLWithPath: program).deletingLastPathComponent().path,
       bind: bind ?? environment["WEIR_BROKER"] ?? BrokerOptions.defaultBroker, data: data ?? Self.defaultData(environment), engine: engine,
       workers: counts, slots: slots, threads: threads, isInsecureAllowed: insecure, keys: keys)
+    plan.workerOptions = ["--batching", batching.rawValue]
+    return plan
   }
 
   private static func defaultData(_ environment: [String: String]) -> String {

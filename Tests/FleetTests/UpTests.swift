@@ -71,6 +71,21 @@ extension FleetTests {
       }
     }
 
+    /// A worker's arguments.
+    private func arguments(of worker: WorkerStatus) throws -> [String] {
+      try String(contentsOfFile: "/proc/\(worker.pid)/cmdline", encoding: .utf8).split(separator: "\0").map(String.init)
+    }
+
+    @Test func batchesMayBeFilledOnce() async throws {
+      for (flags, batching) in [([], "step"), (["--batching", "request"], "request")] {
+        try await with(flags) { _, endpoint in
+          for worker in try await WeirClient(broker: endpoint).workers() {
+            #expect(try arguments(of: worker).suffix(2) == ["--batching", batching])
+          }
+        }
+      }
+    }
+
     @Test func theBrokerComesBackWhereItWas() async throws {
       try await with { fleet, endpoint in
         let client = try WeirClient(broker: endpoint)
