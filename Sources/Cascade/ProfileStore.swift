@@ -36,12 +36,13 @@ package struct ProfileStore: Sendable {
 
   private struct File: Codable {
     /// Raised when a profile of old would mislead.
-    static let currentFormat = 1
+    static let currentFormat = 2
 
     let format: Int
     let key: Key
     let timings: [StageProfile.Timing]
     let memory: StageProfile.Memory
+    let waited: Double?
   }
 
   /// No honest file is larger, in bytes.
@@ -70,8 +71,10 @@ package struct ProfileStore: Sendable {
       let data = try handle.read(upToCount: Self.sizeLimit + 1) ?? Data()
       guard data.count <= Self.sizeLimit else { return .unusable(reason: "\(path) is too large for a profile") }
       let file = try JSONDecoder().decode(File.self, from: data)
-      guard file.format == File.currentFormat, file.key == key else { return .unusable(reason: "\(path) is of another stage or machine") }
-      let profile = StageProfile(timings: file.timings, memory: file.memory)
+      guard file.format == File.currentFormat, file.key == key else {
+        return .unusable(reason: "\(path) is of another version, stage or machine")
+      }
+      let profile = StageProfile(timings: file.timings, memory: file.memory, waited: file.waited)
       guard profile.isPlausible else { return .unusable(reason: "\(path) holds figures that cannot be") }
       return .profile(profile)
     } catch {
@@ -84,7 +87,8 @@ package struct ProfileStore: Sendable {
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    let data = try encoder.encode(File(format: File.currentFormat, key: key, timings: profile.timings, memory: profile.memory))
+    let content = File(format: File.currentFormat, key: key, timings: profile.timings, memory: profile.memory, waited: profile.waited)
+    let data = try encoder.encode(content)
     var file = try AtomicFile(replacing: path(key))
     try file.write(Array(data))
     try file.commit()
@@ -113,6 +117,6 @@ extension StageProfile {
   var isPlausible: Bool {
     !timings.isEmpty && Set(timings.map(\.batch)).count == timings.count
       && timings.allSatisfy { (1...ProfilePlan.largestBatch).contains($0.batch) && $0.stepMilliseconds > 0 && $0.stepMilliseconds.isFinite }
-      && [memory.computing, memory.held, memory.lanes].allSatisfy { (1...1 << 50).contains($0) }
+      && [memory.computing, memory.held, memory.lanes].allSatisfy { (1...1 << 50).contains($0) } && (0...1).contains(waited ?? 0)
   }
 }

@@ -46,12 +46,25 @@ package struct StageProfile: Hashable, Sendable {
   /// Each batch size once, ascending; at least one.
   package let timings: [Timing]
   package let memory: Memory
+  /// While it was measured: of the time in which its threads could have computed, the part in which others had the processors, from 0 to 1;
+  /// `nil`: the system doesn't say.
+  package let waited: Double?
 
   /// - Parameter timings: in any order.
-  package init(timings: [Timing], memory: Memory) {
+  package init(timings: [Timing], memory: Memory, waited: Double? = nil) {
     self.timings = timings.sorted { $0.batch < $1.batch }
     self.memory = memory
+    self.waited = waited
   }
+
+  /// Whether what else the machine did shows in the timings more than a choice between them allows.
+  var isDisturbed: Bool { (waited ?? 0) > ProfilePlan.tolerance }
+
+  /// For the log.
+  var disturbance: String { "measured while others had the processors for \(Int((waited ?? 0) * 100)) % of the time" }
+
+  /// Of a sample's step, in the batch in which it takes the least.
+  package var leastMillisecondsPerSample: Double { timings.map(\.millisecondsPerSample).min() ?? .infinity }
 }
 
 /// Which batch sizes are worth timing.
@@ -120,6 +133,7 @@ extension StageProfile {
     let computing = try Torch.peakMemory { () throws(CascadeError) in try step(1) }.bytes
     let memory = Memory(computing: computing, held: imagesHeld * 3 * stage.resolution * stage.resolution * 4, lanes: engine.threads)
     let plan = ProfilePlan(lanes: engine.threads, most: freeBytes.map(memory.largestBatch) ?? .max, limit: limit)
+    let before = ProcessorTime.now()
     var timings: [Timing] = []
     while let size = plan.next(after: timings, elapsed: clock.now - start) {
       timings.append(Timing(batch: size, stepMilliseconds: try step(size) / .milliseconds(1)))
@@ -131,6 +145,8 @@ extension StageProfile {
         timings[index] = Timing(batch: timing.batch, stepMilliseconds: min(timing.stepMilliseconds, milliseconds))
       }
     }
-    return StageProfile(timings: timings, memory: memory)
+    // More threads than processors wait for each other.
+    let after = engine.threads <= Processor.count ? ProcessorTime.now() : nil
+    return StageProfile(timings: timings, memory: memory, waited: before.flatMap { after?.waitedPart(since: $0) })
   }
 }

@@ -14,10 +14,13 @@ package struct FleetPlan: Hashable, Sendable {
     /// Of several, each of these workers serves all.
     package var stages: [String]
     package var count: Int
+    /// Of each of them; `nil`: as the fleet's.
+    package var threads: Int?
 
-    package init(stages: [String], count: Int) {
+    package init(stages: [String], count: Int, threads: Int? = nil) {
       self.stages = stages
       self.count = count
+      self.threads = threads
     }
 
     var name: String { stages.joined(separator: "+") }
@@ -111,16 +114,19 @@ package struct FleetPlan: Hashable, Sendable {
   var workerExecutable: String { "\(executables)/weir-worker" }
 
   func workerCommands(broker: String) -> [Command] {
+    var numbers: [String: Int] = [:]
     let commands = workers.flatMap { workers in
-      (0..<workers.count).map { index in
-        let name = "\(workers.name)-\(index + 1)"
+      (0..<workers.count).map { _ in
+        // Workers of a stage may differ in their threads, and are counted together.
+        numbers[workers.name, default: 0] += 1
+        let name = "\(workers.name)-\(numbers[workers.name, default: 0])"
         var arguments = ["--stage", workers.stages.joined(separator: ","), "--broker", workersDial ?? broker, "--name", name]
         switch engine {
         case .cascade(let pipeline): arguments += ["--pipeline", pipeline]
         case .synthetic(let stepMilliseconds): arguments += ["--engine", "synthetic", "--step-ms", "\(stepMilliseconds)"]
         }
         if let keys { arguments += ["--key-file", keys.workers, "--broker-key", keys.broker] }
-        if let threads { arguments += ["--threads", "\(threads)"] }
+        if let threads = workers.threads ?? threads { arguments += ["--threads", "\(threads)"] }
         if let slots { arguments += ["--slots", "\(slots)"] }
         arguments += workerOptions
         return Command(name: name, executable: workerExecutable, arguments: arguments, environment: childEnvironment)

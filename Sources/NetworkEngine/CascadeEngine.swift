@@ -22,22 +22,10 @@ package final class CascadeEngine: Engine {
     pipeline folder: String, stage: String, device: String = "cpu", dtype: String? = nil, threads: Int = 1, slots: Int? = nil,
     profiles: ProfileStore = ProfileStore(), note: (String) -> Void = { _ in }
   ) throws(EngineError) {
-    let precision: DType?
-    switch dtype {
-    case nil: precision = nil
-    case "f32": precision = .f32
-    case "bf16": precision = .bf16
-    case let other?: throw EngineError(.unusable, "no dtype \"\(other)\"; dtypes are f32 and bf16")
-    }
-    do {
-      // The name is looked up before all weights are hashed, so that a mistake is found out at once.
-      let index = try Manifest.load(folder).stage(named: stage)
-      let pipeline = try Pipeline.load(folder)
-      engine = try StageEngine(pipeline, stage: index, device: Device(device), dtype: precision, threads: threads)
+    do throws(CascadeError) {
+      engine = try StageEngine(folder, stage: stage, device: device, dtype: dtype, threads: threads)
       let wanted = if let slots { slots } else { try Self.profiledSlots(engine, profiles, stage: stage, note: note) }
-      info = EngineInfo(
-        pipeline: PipelineInfo(pipeline), stage: index, numerics: engine.numerics,
-        slots: wanted)
+      info = EngineInfo(pipeline: PipelineInfo(engine.pipeline), stage: engine.stage, numerics: engine.numerics, slots: wanted)
     } catch {
       throw EngineError(.unusable, error.message)
     }
@@ -99,6 +87,25 @@ package final class CascadeEngine: Engine {
         throw EngineError(.failed, error.message)
       }
     }
+  }
+}
+
+extension StageEngine {
+  /// Loads a stage as a worker is told it: by names.
+  ///
+  /// - Parameter dtype: `f32` or `bf16`; `nil`: as the manifest says.
+  convenience init(_ folder: String, stage: String, device: String, dtype: String?, threads: Int) throws(CascadeError) {
+    let precision: DType?
+    switch dtype {
+    case nil: precision = nil
+    case "f32": precision = .f32
+    case "bf16": precision = .bf16
+    case let other?: throw CascadeError(.options, "no dtype \"\(other)\"; dtypes are f32 and bf16")
+    }
+    // The name is looked up before all weights are hashed, so that a mistake is found out at once.
+    let index = try Manifest.load(folder).stage(named: stage)
+    let pipeline = try Pipeline.load(folder)
+    try self.init(pipeline, stage: index, device: Device(device), dtype: precision, threads: threads)
   }
 }
 

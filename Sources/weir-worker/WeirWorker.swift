@@ -82,6 +82,9 @@ struct WeirWorker: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Tasks of a batch computed at a time, a processor thread each; default: one a core.", valueName: "count"))
   var threads = ProcessInfo.processInfo.activeProcessorCount
 
+  @Flag(help: "Needs no broker: print what a step of each stage takes a sample, a JSON object a line, and leave.")
+  var profile = false
+
   @Option(help: ArgumentHelp("This worker's name in lists; default: the stage and the process id.", valueName: "name"))
   var name: String?
 
@@ -105,6 +108,7 @@ struct WeirWorker: AsyncParsableCommand {
     if engine == .cascade, pipeline == nil {
       throw ValidationError("--pipeline is missing: name the folder that holds cascade.json (or use --engine synthetic).")
     }
+    guard !profile || engine == .cascade else { throw ValidationError("--profile is of networks: leave out --engine synthetic.") }
     guard Logger.Level(rawValue: logLevel) != nil else {
       throw ValidationError("--log-level \(logLevel): choose of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")).")
     }
@@ -130,6 +134,7 @@ struct WeirWorker: AsyncParsableCommand {
       handler.logLevel = level
       return handler
     }
+    if profile { return try printProfile() }
     let identity: CurveIdentity?
     do {
       identity = try CurveIdentity.chosen(
@@ -167,6 +172,22 @@ struct WeirWorker: AsyncParsableCommand {
         try CascadeEngine(pipeline: pipeline ?? "", stage: stage, device: device, dtype: dtype, threads: threads, slots: slots) {
           logger.info("\($0)")
         }
+      }
+    }
+  }
+
+  private func printProfile() throws {
+    let logger = Logger(label: "weir-worker")
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    for stage in stages {
+      do {
+        let cost = try StageCost.measure(pipeline: pipeline ?? "", stage: stage, device: device, dtype: dtype, threads: threads) {
+          logger.info("\($0)")
+        }
+        FileHandle.standardOutput.write(try encoder.encode(cost) + Data("\n".utf8))
+      } catch {
+        fail("\(error)", status: 1)
       }
     }
   }

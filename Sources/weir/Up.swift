@@ -17,7 +17,8 @@ struct Up: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Workers a stage: base32=1,sr64=2; base32+sr64=2: each serves both. Stages not named get one.", valueName: "list"))
+      "Workers a stage: base32=1,sr64=2; base32+sr64=2: each serves both. Stages not named get one. Default: by what the stages cost.",
+      valueName: "list"))
   var workers: [String] = []
 
   @Option(help: ArgumentHelp("The broker's journal; default: $XDG_STATE_HOME/weir or ~/.local/state/weir.", valueName: "folder"))
@@ -51,8 +52,16 @@ struct Up: AsyncParsableCommand {
       "Tasks of a stage that a worker computes together; default: as few as use the machine fully, which it measures.", valueName: "n"))
   var slots: Int?
 
-  @Option(help: ArgumentHelp("Threads of each worker; default: one a core.", valueName: "n"))
+  @Option(help: ArgumentHelp("Cores that the workers may take together; default: all of this machine's.", valueName: "n"))
+  var cores = ProcessInfo.processInfo.activeProcessorCount
+
+  @Option(help: ArgumentHelp("Threads of each worker; default: by what the stages cost, or with --workers one a core.", valueName: "n"))
   var threads: Int?
+
+  enum Batching: String, ExpressibleByArgument, CaseIterable { case step, request }
+
+  @Option(help: "Tasks join others that are computed at every step, or, to compare with, only when all of those have ended.")
+  var batching = Batching.step
 
   /// Of the worker's synthetic engine.
   private static let syntheticStages = ["base32", "sr64", "sr256"]
@@ -69,12 +78,13 @@ struct Up: AsyncParsableCommand {
       throw ValidationError("--key-file, --allow and --worker-key-file go together: a fleet works with keys or without.")
     }
     guard (1...1024).contains(threads ?? 1) else { throw ValidationError("--threads \(threads ?? 1): give 1 to 1024.") }
+    guard (1...1024).contains(cores) else { throw ValidationError("--cores \(cores): give 1 to 1024.") }
     guard (1...256).contains(slots ?? 1) else { throw ValidationError("--slots \(slots ?? 1): give 1 to 256.") }
     guard (0...3_600_000).contains(stepMs) else { throw ValidationError("--step-ms \(stepMs): give 0 to 3600000.") }
   }
 
   func run() async throws {
-    let plan = try plan()
+    let plan = try await plan()
     let fleet: LocalFleet
     do {
       fleet = try LocalFleet(plan) { Output.error(printable($0)) }
@@ -103,7 +113,7 @@ struct Up: AsyncParsableCommand {
     await stopping.value
   }
 
-  private func plan() throws -> FleetPlan {
+  private func plan() async throws -> FleetPlan {
     let stages: [String]
     let engine: FleetPlan.Engine
     if let pipeline {
@@ -121,13 +131,35 @@ struct Up: AsyncParsableCommand {
     if let keyFile, let allow, let workerKeyFile {
       keys = FleetPlan.Keys(broker: keyFile, accessList: allow, workers: workerKeyFile)
     }
-    let counts = try WorkerList.parse(workers, stages: stages)
     let environment = ProcessInfo.processInfo.environment
     let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    return FleetPlan(
-      executables: URL(fileURLWithPath: program).deletingLastPathComponent().path,
-      bind: bind ?? environment["WEIR_BROKER"] ?? BrokerOptions.defaultBroker, data: data ?? Self.defaultData(environment), engine: engine,
-      workers: counts, slots: slots, threads: threads, isInsecureAllowed: insecure, keys: keys)
+    let executables = URL(fileURLWithPath: program).deletingLastPathComponent().path
+    var counts = try WorkerList.parse(workers, stages: stages)
+    if let pipeline, workers.isEmpty, threads == nil { counts = try await place(stages, of: pipeline, executables) }
+    var plan = FleetPlan(
+      executables: executables, bind: bind ?? environment["WEIR_BROKER"] ?? BrokerOptions.defaultBroker,
+      data: data ?? Self.defaultData(environment), engine: engine, workers: counts, slots: slots, threads: threads ?? cores,
+      isInsecureAllowed: insecure, keys: keys)
+    plan.workerOptions = ["--batching", batching.rawValue]
+    return plan
+  }
+
+  /// Workers of every stage of a pipeline, as its stages' costs on this machine suggest; says which.
+  private func place(_ stages: [String], of pipeline: String, _ executables: String) async throws -> [FleetPlan.StageWorkers] {
+    let placement: Placement
+    // Nothing is to be measured where there is nothing to divide.
+    if cores < stages.count {
+      placement = .shared(stages, cores: cores, because: "they are fewer than stages")
+    } else {
+      do {
+        let costs = try await measuredCosts(of: stages, pipeline: pipeline, executables: executables) { Output.error(printable($0)) }
+        placement = .of(costs, cores: cores)
+      } catch {
+        throw Failure(error.message)
+      }
+    }
+    Output.error("workers: \(placement.reason)")
+    return placement.workers
   }
 
   private static func defaultData(_ environment: [String: String]) -> String {

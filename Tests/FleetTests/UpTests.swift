@@ -7,12 +7,16 @@ import Wire
 extension FleetTests {
   /// `weir up`.
   @Suite struct UpTests {
-    /// Starts a synthetic fleet with `weir up`; ends it afterwards.
-    private func with(_ arguments: [String] = [], _ body: (Program, _ endpoint: String) async throws -> Void) async throws {
+    /// Starts a fleet with `weir up`; ends it afterwards.
+    ///
+    /// - Parameter pipeline: a pipeline's folder; `nil`: the engine is the synthetic one.
+    private func with(
+      _ arguments: [String] = [], pipeline: String? = nil, _ body: (Program, _ endpoint: String) async throws -> Void
+    ) async throws {
       let data = FileManager.default.temporaryDirectory.appending(path: "weir-up-\(UUID().uuidString)").path
       defer { try? FileManager.default.removeItem(atPath: data) }
-      let fixed = ["up", "--engine", "synthetic", "--step-ms", "5", "--bind", "tcp://127.0.0.1:*", "--data", data]
-      let fleet = Program("weir", fixed + arguments)
+      let engine = pipeline.map { ["--pipeline", $0] } ?? ["--engine", "synthetic", "--step-ms", "5"]
+      let fleet = Program("weir", ["up"] + engine + ["--bind", "tcp://127.0.0.1:*", "--data", data] + arguments)
       do {
         let endpoint = try await ready(fleet)
         try await body(fleet, endpoint)
@@ -69,6 +73,72 @@ extension FleetTests {
         #expect(try await client.finished(job).state == .done)
         try await expectReference(job, of: submission, from: client)
       }
+    }
+
+    /// A worker's arguments.
+    private func arguments(of worker: WorkerStatus) throws -> [String] {
+      try String(contentsOfFile: "/proc/\(worker.pid)/cmdline", encoding: .utf8).split(separator: "\0").map(String.init)
+    }
+
+    @Test func batchesMayBeFilledOnce() async throws {
+      for (flags, batching) in [([], "step"), (["--batching", "request"], "request")] {
+        try await with(flags) { _, endpoint in
+          for worker in try await WeirClient(broker: endpoint).workers() {
+            #expect(try arguments(of: worker).suffix(2) == ["--batching", batching])
+          }
+        }
+      }
+    }
+
+    @Test func coresAreDividedByWhatStagesCost() async throws {
+      let pipeline = try TinyPipeline()
+      defer { pipeline.remove() }
+      for (flags, reason, threads) in [
+        (["--cores", "6"], "workers: 6 cores", 6), (["--cores", "2"], "workers: 2 cores, shared by one worker a stage: they are fewer", 2),
+      ] {
+        try await with(flags, pipeline: pipeline.folder) { fleet, endpoint in
+          let line = try await fleet.line(containing: reason)
+          var each: [String: [Int]] = [:]
+          for worker in try await WeirClient(broker: endpoint).workers() {
+            let flags = try arguments(of: worker)
+            let index = try #require(flags.firstIndex(of: "--threads"), "\(flags)")
+            each[worker.stage, default: []].append(try #require(Int(flags[index + 1])))
+          }
+          #expect(Set(each.keys) == Set(TinyPipeline.stages))
+          if line.contains("shared") {
+            #expect(each.values.allSatisfy { $0 == [threads] }, "\(line): \(each)")
+          } else {
+            #expect(each.values.joined().reduce(0, +) == threads, "\(line): \(each)")
+          }
+        }
+      }
+      // What is said is not measured.
+      try await with(["--threads", "1", "--slots", "2"], pipeline: pipeline.folder) { fleet, endpoint in
+        #expect(await fleet.lines { $0.hasPrefix("workers: ") }.isEmpty)
+        let workers = try await WeirClient(broker: endpoint).workers()
+        #expect(workers.map(\.slots) == [2, 2, 2])
+      }
+    }
+
+    @Test func aWorkerSaysWhatItsStagesCost() async throws {
+      struct Line: Decodable {
+        let stage: String
+        let steps: Int
+        let stepMs: Double
+      }
+      let pipeline = try TinyPipeline()
+      defer { pipeline.remove() }
+      func profile(_ stages: String) async throws -> CommandResult {
+        try await run("weir-worker", ["--profile", "--pipeline", pipeline.folder, "--stage", stages, "--threads", "1"])
+      }
+      let result = try await profile("sr16,base8")
+      let decoder = JSONDecoder()
+      decoder.keyDecodingStrategy = .convertFromSnakeCase
+      let lines = try result.output.split(separator: "\n").map { try decoder.decode(Line.self, from: Data($0.utf8)) }
+      #expect(result.status == 0 && lines.map(\.stage) == ["sr16", "base8"], "\(result)")
+      #expect(lines.allSatisfy { $0.stepMs > 0 && $0.steps > 0 }, "\(lines)")
+      let wrong = try await profile("base8,sr17")
+      #expect(wrong.status == 1 && wrong.errors.contains("sr17"), "\(wrong)")
     }
 
     @Test func theBrokerComesBackWhereItWas() async throws {
