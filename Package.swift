@@ -76,7 +76,7 @@ let targets: [Target] = [
   library("UNet", ["Tensors"]),
   library("Cascade", ["UNet", "Diffusion", "Tensors", "Digests"]),
   library("Broker", ["Wire", "ZeroMQ", "Digests", "CLinuxShims", grdb, sqlite, logging, lifecycle, deque, heap]),
-  library("Worker", ["Wire", "ZeroMQ", "Digests", logging, lifecycle]),
+  library("Worker", ["Wire", "ZeroMQ", "Digests", "CLinuxShims", logging, lifecycle]),
   library("NetworkEngine", ["Worker", "Wire", "Cascade", "Diffusion", "Tensors"]),
   library("Client", ["Wire", "ZeroMQ", "Digests", logging]),
   library(

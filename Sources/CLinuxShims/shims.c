@@ -34,6 +34,8 @@ void CLinuxShims_set_thread_name(const char *name) {
   pthread_setname_np(pthread_self(), shortened);
 }
 
+void CLinuxShims_wake_thread_in_time(void) { prctl(PR_SET_TIMERSLACK, 1UL); }
+
 int CLinuxShims_signal_when_parent_ends(int signal, int parent) {
   if (prctl(PR_SET_PDEATHSIG, signal) != 0) return -1;
   // It may have ended before the call; then this process has another parent by now.

@@ -12,6 +12,9 @@ void CLinuxShims_eventfd_signal(int fd);
 /// Sets an eventfd's count to 0.
 void CLinuxShims_eventfd_clear(int fd);
 
+/// Has the kernel wake the calling thread at the time it asked for, and not up to 50 µs later. prctl is variadic, which Swift can't call.
+void CLinuxShims_wake_thread_in_time(void);
+
 /// Names the calling thread; the kernel keeps the first 15 bytes.
 void CLinuxShims_set_thread_name(const char *name);
 
