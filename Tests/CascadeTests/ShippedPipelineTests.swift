@@ -38,27 +38,26 @@ import Testing
   @Test func bf16MakesTheSameImages() throws {
     let stages = pipeline.manifest.stages
     let options = try SamplingOptions(pipeline.manifest, overrides: stages.map { StageOverride(stage: $0.name, steps: 3) })
-    for label in [0, 7] {
-      var input: [Float]?
-      for stage in stages.indices {
-        func image(_ dtype: DType) throws -> [Float] {
-          let engine = try StageEngine(pipeline, stage: stage, dtype: dtype, threads: 2)
-          let run = try engine.begin(label: label, seed: 7, options: options, input: input)
-          while !run.isFinished { try engine.advance([run]) }
-          return try run.result().values
-        }
-        let (exact, rounded) = (try image(.f32), try image(.bf16))
-        #expect(exact != rounded, "bf16 was not used")
-        let error = zip(exact, rounded).reduce(0.0) { sum, pair in
-          // As they are shown.
-          let difference = Double(min(1, max(-1, pair.0)) - min(1, max(-1, pair.1)))
-          return sum + difference * difference
-        }
-        // Of values from -1 to 1.
-        let decibels = 10 * log10(4 * Double(exact.count) / error)
-        #expect(decibels >= 45, "\(stages[stage].name), label \(label): \(decibels) dB")
-        input = exact
+    let label = 7
+    var input: [Float]?
+    for stage in stages.indices {
+      func image(_ dtype: DType) throws -> [Float] {
+        let engine = try StageEngine(pipeline, stage: stage, dtype: dtype, threads: 2)
+        let run = try engine.begin(label: label, seed: 7, options: options, input: input)
+        while !run.isFinished { try engine.advance([run]) }
+        return try run.result().values
       }
+      let (exact, rounded) = (try image(.f32), try image(.bf16))
+      #expect(exact != rounded, "bf16 was not used")
+      let error = zip(exact, rounded).reduce(0.0) { sum, pair in
+        // As they are shown.
+        let difference = Double(min(1, max(-1, pair.0)) - min(1, max(-1, pair.1)))
+        return sum + difference * difference
+      }
+      // Of values from -1 to 1.
+      let decibels = 10 * log10(4 * Double(exact.count) / error)
+      #expect(decibels >= 45, "\(stages[stage].name), label \(label): \(decibels) dB")
+      input = exact
     }
   }
 }
