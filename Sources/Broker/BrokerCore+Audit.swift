@@ -97,12 +97,11 @@ extension BrokerCore {
 
   private func auditCredit(of worker: Worker, _ faults: inout [String]) {
     let bytes = worker.leases.reduce(UInt64(0)) { $0 + (leases[$1]?.bytes ?? 0) }
-    let most = Int(worker.hello.slots) + Int(worker.hello.prefetch)
-    if worker.leases.count > most || bytes > worker.hello.bytes || bytes != worker.bytesHeld {
+    if worker.leases.count > worker.mostCredit || bytes > worker.hello.bytes || bytes != worker.bytesHeld {
       faults.append(
         """
         worker \(worker.hello.name) has \(worker.leases.count) tasks of \(bytes) bytes, counted \(worker.bytesHeld); its credit is \
-        \(most) of \(worker.hello.bytes)
+        \(worker.mostCredit) of \(worker.hello.bytes)
         """)
     }
     for task in worker.leases where leases[task]?.worker != worker.peer {

@@ -57,8 +57,7 @@ package enum JournalBackup {
     // In one transaction: a writer does not make it begin again, and no broker removes a tensor file while somebody reads its journal.
     try from.read { source in
       try to.writeWithoutTransaction { try source.backup(to: $0) }
-      let inUse = JournalTable.all.filter(\.endsWithTensor).map { "SELECT data FROM \($0.name) WHERE typeof(data) = 'integer'" }
-      let places = try Int64.fetchAll(source, sql: inUse.joined(separator: " UNION ALL "))
+      let places = try JournalTable.withTensors.flatMap { try Int64.fetchAll(source, sql: $0.placesQuery()) }
       let there = files.tensorFiles
       for file in Set(places.map { TensorPlace(journalValue: $0).file }) where there[file] != nil {
         try FileManager.default.copyItem(atPath: files.tensors(file), toPath: target.tensors(file))

@@ -128,8 +128,8 @@ struct JournalReader {
 
   private func tensorPlaces() throws -> [TensorPlace] {
     var all: [TensorPlace] = []
-    for table in JournalTable.all where table.endsWithTensor {
-      let places = try SQLStatement(connection, "SELECT data FROM \(table.name) WHERE typeof(data) = 'integer'")
+    for table in JournalTable.withTensors {
+      let places = try SQLStatement(connection, table.placesQuery())
       while try places.step() { all.append(TensorPlace(journalValue: places.int(0))) }
     }
     return all

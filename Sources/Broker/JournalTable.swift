@@ -46,6 +46,8 @@ struct JournalTable: Hashable {
     ])
   static let quarantine = JournalTable(name: "quarantine", tag: 10, columns: ["name", "boot", "reason"])
 
+  static let withTensors = all.filter(\.endsWithTensor)
+
   static let all = [pipeline, pipelineCopy, job, ending, sample, output, checkpoint, turn, choice, attempt, quarantine]
 
   /// Index of the first column after `id` and `seal`.
@@ -57,6 +59,11 @@ struct JournalTable: Hashable {
   var columnList: String {
     let tensor = endsWithTensor ? ["iif(typeof(data) = 'blob', length(data), NULL)", "iif(typeof(data) = 'integer', data, NULL)"] : []
     return (["id", "seal"] + columns[sealedColumns] + tensor).joined(separator: ", ")
+  }
+
+  /// The places of all tensors of its rows, or of some, that lie in the tensor files.
+  func placesQuery(where condition: String = "TRUE") -> String {
+    "SELECT data FROM \(name) WHERE \(condition) AND typeof(data) = 'integer'"
   }
 
   /// Whether the row that a statement of `columnList` stands at is what was written.

@@ -99,8 +99,7 @@ struct JournalWriter {
       try SQLStatement(connection, "DELETE FROM \(table.name) WHERE id BETWEEN ? AND ?")
     }
     func places(of table: JournalTable, _ condition: String = "") throws -> SQLStatement {
-      try SQLStatement(
-        connection, "SELECT data FROM \(table.name) WHERE id BETWEEN ? AND ?\(condition) AND typeof(data) = 'integer'")
+      try SQLStatement(connection, table.placesQuery(where: "id BETWEEN ? AND ?" + condition))
     }
     tensorPlaces = try (places(of: .output), places(of: .output, " AND (id & 7) < ?"), places(of: .checkpoint))
     purgeRows = try (purge(.sample), purge(.output), purge(.checkpoint), purge(.job), purge(.ending), purge(.attempt), purge(.choice))

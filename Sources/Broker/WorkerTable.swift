@@ -40,10 +40,11 @@ final class Worker {
   }
 
   var mayWork: Bool { !isQuarantined && stalled.isEmpty }
-  /// Of the tasks that it begins as soon as one of its slots is free, it holds at least one, and more only as far as they take it less than this.
-  /// On its way to a worker and back, through the disk, a task takes a small part of that.
+  /// Tasks that it begins as soon as one of its slots is free it holds for so long: what a task needs on its way to a worker and back, through the
+  /// disk, is a small part of that.
   private static let aheadMilliseconds = 100.0
 
+  /// At least one, if it takes any.
   private var ahead: Int {
     let fitting = taskMilliseconds.map { Int(min(Self.aheadMilliseconds / max($0, 1e-3), 1e6)) } ?? 0
     return min(Int(hello.prefetch), max(1, fitting))
@@ -51,13 +52,15 @@ final class Worker {
 
   /// Tasks it may hold: those that it steps, and some ahead.
   var credit: Int { Int(hello.slots) + ahead }
-  /// It may hold more than that, which it was given while its tasks took less time.
+  /// Its credit while its tasks take no time.
+  var mostCredit: Int { Int(hello.slots) + Int(hello.prefetch) }
+  /// It may hold more than its credit, which it was given while its tasks took less time.
   var freeCredit: Int { mayWork ? max(0, credit - leases.count) : 0 }
 
   /// It has finished a task.
   ///
   /// - Parameter milliseconds: of computing, which it divides among the tasks it steps together.
-  func finished(after milliseconds: Double) {
+  func noteFinished(after milliseconds: Double) {
     finished += 1
     guard milliseconds >= 0, milliseconds.isFinite else { return }
     taskMilliseconds = taskMilliseconds.map { $0 + (milliseconds - $0) / 8 } ?? milliseconds

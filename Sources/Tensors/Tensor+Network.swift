@@ -56,7 +56,8 @@ package struct WinogradConvolutionWeight: Sendable {
 
   /// Whether the method's gradients take filters that it suits: only whole vectors of channels.
   package static func suitsTraining(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
-    suits(shape, dtype: dtype, stride: stride, padding: padding, device: device) && shape[..<2].allSatisfy { $0.isMultiple(of: 16) }
+    suits(shape, dtype: dtype, stride: stride, padding: padding, device: device)
+      && shape[..<2].allSatisfy { $0.isMultiple(of: Tensor.kernelLanes) }
   }
 
   /// Whether the method takes filters of this shape, (out, in, kh, kw), and is faster with them than plain sums.
@@ -71,8 +72,6 @@ package struct PointwiseConvolutionWeight: Sendable {
   package let shape: [Int]
   let tensor: Tensor
 
-  private static let channelMultiple = 16
-
   package init(_ weight: Tensor) throws(TorchError) {
     shape = weight.shape
     tensor = try Tensor.make("packPointwiseWeight", keeping: weight) { wt_pack_pointwise_weight(weight.handle, $0) }
@@ -81,7 +80,7 @@ package struct PointwiseConvolutionWeight: Sendable {
   /// Whether the kernel takes filters of this shape, (out, in, kh, kw).
   package static func suits(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
     device.isCPU && dtype == .f32 && stride == 1 && padding == 0 && shape[2...] == [1, 1]
-      && shape[..<2].allSatisfy { $0.isMultiple(of: channelMultiple) }
+      && shape[..<2].allSatisfy { $0.isMultiple(of: Tensor.kernelLanes) }
   }
 }
 
@@ -137,7 +136,7 @@ extension Tensor {
   }
 
   /// Of x (N, 3 * heads * width, H, W), the queries, keys and values of every pixel: softmax(q k' / √width) v, (N, heads * width, H, W). f32 on the
-  /// CPU, widths in multiples of `attentionMultiple`; the result is channels-last. A sample's bytes depend on that sample alone. Not
+  /// CPU, widths in multiples of `kernelLanes`; the result is channels-last. A sample's bytes depend on that sample alone. Not
   /// differentiable.
   ///
   /// - Parameter newOrder: x's channels are {q,k,v}, then heads; false: heads, then {q,k,v}.
@@ -145,7 +144,8 @@ extension Tensor {
     try Tensor.make("attention", keeping: self) { wt_attention(handle, Int64(heads), newOrder, $0) }
   }
 
-  package static let attentionMultiple = 16
+  /// Numbers that our own kernels take at a time: `lanes` in Vectors.hpp.
+  package static let kernelLanes = 16
 
   /// conv2d + bias, stride and padding 1, as `conv2dWinograd` computes it, and its gradients likewise: for filters (out, in, 3, 3) that
   /// `WinogradConvolutionWeight.suitsTraining`.
@@ -217,10 +217,10 @@ extension Tensor {
     try Tensor.make("shrunk2x", keeping: self) { wt_shrink2x(handle, $0) }
   }
 
-  /// f32 on the CPU, channels in multiples of 16.
+  /// f32 on the CPU, channels in multiples of `kernelLanes`.
   package func suitsResampling() throws(TorchError) -> Bool {
     let dtype = try dtype
-    return try device.isCPU && dtype == .f32 && shape.count == 4 && shape[1].isMultiple(of: 16)
+    return try device.isCPU && dtype == .f32 && shape.count == 4 && shape[1].isMultiple(of: Self.kernelLanes)
   }
 
   /// Bilinear with half-pixel centres (align_corners false), no antialiasing.

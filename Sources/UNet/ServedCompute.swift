@@ -134,7 +134,7 @@ struct ServedCompute: Compute {
 
   func attend(_ qkv: Tensor, heads: Int, newOrder: Bool) throws(TorchError) -> Tensor {
     let dtype = try qkv.dtype
-    return try qkv.device.isCPU && dtype == .f32 && (qkv.shape[1] / (3 * heads)).isMultiple(of: Tensor.attentionMultiple)
+    return try qkv.device.isCPU && dtype == .f32 && (qkv.shape[1] / (3 * heads)).isMultiple(of: Tensor.kernelLanes)
       ? qkv.attention(heads: heads, newOrder: newOrder) : libraryAttention(qkv, heads: heads, newOrder: newOrder)
   }
 
@@ -160,7 +160,7 @@ extension Network<ServedParameter> {
           block.inConvolution.weight.isOurs && block.outConvolution.weight.isOurs && block.skip?.weight.isOurs ?? true
         case .attention(let block):
           block.qkv.weight.isOurs && block.projection.weight.isOurs
-            && ((block.projection.weight.shape?[0] ?? 0) / block.heads).isMultiple(of: Tensor.attentionMultiple)
+            && ((block.projection.weight.shape?[0] ?? 0) / block.heads).isMultiple(of: Tensor.kernelLanes)
         case .resample: true
         }
       }

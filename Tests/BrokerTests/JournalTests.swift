@@ -25,15 +25,6 @@ struct JournalTests {
     StageOutcome(digest: try #require(ContentDigest(tensor.digest)), numerics: numerics, bytes: UInt64(tensor.data.count))
   }
 
-  func code(_ body: () throws -> Void) -> JournalError.Code? {
-    do {
-      try body()
-      return nil
-    } catch {
-      return (error as? JournalError)?.code
-    }
-  }
-
   /// Random records that make sense, from a core at work. What the journal holds has to be what the model holds, at every reopening. With images
   /// of 64 pixels a side tensors are in files of their own, which are so small that they come, move and go all the time.
   @Test(arguments: 1...4 as ClosedRange<UInt64>, [1, 64] as [UInt32])

@@ -33,15 +33,6 @@ struct TensorFilesTests {
 
   func key(_ sample: UInt32, stage: UInt32 = 0) -> TensorKey { TensorKey(job: job, sample: sample, stage: stage) }
 
-  func code(_ body: () throws -> Void) -> JournalError.Code? {
-    do {
-      try body()
-      return nil
-    } catch {
-      return (error as? JournalError)?.code
-    }
-  }
-
   /// - Parameter unused: bytes that may lie about.
   func open(_ unused: Int = 0) throws -> Journal {
     var limits = TensorFiles.Limits()

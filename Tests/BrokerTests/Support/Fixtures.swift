@@ -71,6 +71,16 @@ func state(of tensor: WireTensor) -> UInt64 {
   tensor.data.bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
 }
 
+/// How it fails; `nil`: it doesn't, or not with an error of the journal's.
+func code(_ body: () throws -> Void) -> JournalError.Code? {
+  do {
+    try body()
+    return nil
+  } catch {
+    return (error as? JournalError)?.code
+  }
+}
+
 func makePipeline(
   _ name: String = "toy", version: UInt8 = 1, stages: Int = 2, steps: UInt32 = 4, resolution: UInt32 = 1
 ) -> PipelineInfo {
