@@ -1,4 +1,5 @@
 import HeapModule
+import SeededRandom
 import Wire
 
 /// Samples whose task failed, waiting for their next try.
@@ -49,15 +50,9 @@ struct BackOff {
     return Int64(Double(whole) * (0.5 + 0.5 * unit))
   }
 
-  /// SplitMix64's finaliser over the numbers of an attempt.
+  /// A number that is fixed by the attempt's.
   private static func mix(_ ref: TaskRef) -> UInt64 {
-    var state: UInt64 = 0
-    for word in [ref.task.job.rawValue, UInt64(ref.task.sample) << 32 | UInt64(ref.task.stage), UInt64(ref.attempt)] {
-      var z = (state ^ word) &+ 0x9E37_79B9_7F4A_7C15
-      z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-      state = z ^ (z >> 31)
-    }
-    return state
+    let words = [ref.task.job.rawValue, UInt64(ref.task.sample) << 32 | UInt64(ref.task.stage), UInt64(ref.attempt)]
+    return words.reduce(0) { SplitMix64.mix(($0 ^ $1) &+ 0x9e37_79b9_7f4a_7c15) }
   }
 }

@@ -6,8 +6,9 @@
 #include "Products.hpp"
 #include "Scratch.hpp"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 #include <cmath>
 #include <limits>

@@ -8,7 +8,11 @@
 #include "Internal.hpp"
 #include "Parallel.hpp"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_strided.h>
+#include <ATen/ops/group_norm.h>
+#include <ATen/ops/silu.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -384,8 +388,8 @@ at::Tensor fusedGroupNorm(
     std::vector<int64_t> sizes(x.dim(), 1);
     sizes[0] = samples;
     sizes[1] = channels;
-    if (scales) y = y * (scales->reshape(sizes) + 1);
-    if (shifts) y = y + shifts->reshape(sizes);
+    if (scales) y = y.mul(scales->reshape(sizes).add(1));
+    if (shifts) y = y.add(shifts->reshape(sizes));
     if (silu) y = at::silu(y);
     return y.to(x.scalar_type());
   }

@@ -1,7 +1,8 @@
 // What the bridge's own convolutions have in common: f32 on the CPU, channels-last, the output as large as the input.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
 #include <optional>
 

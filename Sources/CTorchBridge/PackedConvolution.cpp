@@ -1,7 +1,7 @@
 // oneDNN's convolution with the weight already in its own order and bias, residual and activation fused in.
 #include "Internal.hpp"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 

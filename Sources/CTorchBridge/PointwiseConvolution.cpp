@@ -4,7 +4,7 @@
 #include "Parallel.hpp"
 #include "Products.hpp"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>

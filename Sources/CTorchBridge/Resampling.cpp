@@ -4,8 +4,9 @@
 #include "Parallel.hpp"
 #include "Vectors.hpp"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 using namespace weir;
 

@@ -1,3 +1,4 @@
+import SeededRandom
 import Tensors
 
 /// The kernel distance, KID (Bińkowski et al. 2018): the unbiased squared maximum mean discrepancy with the kernel (x·y / D + 1)³.
@@ -20,7 +21,7 @@ package struct KernelDistance: Hashable, Sendable {
     guard size >= 2, subsets >= 1 else {
       throw EvaluationError("subsets need at least two images, and there has to be one: \(subsets) of \(size)")
     }
-    var random = SeededGenerator(seed: seed)
+    var random = SplitMix64(seed: seed)
     func subset(_ set: FeatureSet) throws -> Tensor {
       let chosen = (0..<set.count).shuffled(using: &random).prefix(size).map { Int64($0) }
       return try set.features.indexSelect(dim: 0, Tensor(chosen, shape: [size]))
@@ -42,20 +43,5 @@ package struct KernelDistance: Hashable, Sendable {
       return (try kernel(p, p).sum().item() - diagonal) / (count * (count - 1))
     }
     return try within(x) + within(y) - 2 * kernel(x, y).mean().item()
-  }
-}
-
-/// SplitMix64: a sequence fixed by its seed.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }

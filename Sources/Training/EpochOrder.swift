@@ -1,3 +1,5 @@
+import SeededRandom
+
 /// Which image the n-th example of a run uses: each epoch is its own seeded permutation of the set, so that the order depends
 /// on (seed, n) only and a resumed run goes on where it was.
 package struct EpochOrder: Sendable {
@@ -15,24 +17,11 @@ package struct EpochOrder: Sendable {
   package mutating func index(ofExample n: UInt64) -> Int {
     let wanted = n / UInt64(count)
     if epoch != wanted {
-      var random = SplitMix64(state: seed ^ (wanted &* 0x9e37_79b9_7f4a_7c15))
+      var random = SplitMix64(seed: seed ^ (wanted &* 0x9e37_79b9_7f4a_7c15))
       permutation = Array(0..<Int32(count))
       permutation.shuffle(using: &random)
       epoch = wanted
     }
     return Int(permutation[Int(n % UInt64(count))])
-  }
-}
-
-/// Steele, Lea, Flood: SplitMix64. Orders only; noise comes from Philox.
-struct SplitMix64: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }

@@ -1,6 +1,7 @@
 import CLinuxShims
 import Digests
 import Foundation
+import SeededRandom
 package import Wire
 import ZeroMQ
 

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Load
+import SeededRandom
 import Testing
 import Wire
 import ZeroMQ

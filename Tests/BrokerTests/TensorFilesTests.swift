@@ -1,6 +1,7 @@
 import Foundation
 import GRDB
 import Glibc
+import SeededRandom
 import Testing
 import Wire
 import ZeroMQ

@@ -1,6 +1,7 @@
 import Cascade
 import Diffusion
 import Foundation
+import SeededRandom
 import Tensors
 import Testing
 

@@ -1,7 +1,7 @@
 import Glibc
+import SeededRandom
 import Testing
 import Wire
-import Worker
 import ZeroMQ
 
 /// A peer that sends nonsense.

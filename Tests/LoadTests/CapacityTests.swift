@@ -1,6 +1,6 @@
 import Glibc
+import SeededRandom
 import Testing
-import Worker
 
 @testable import Load
 

@@ -10,8 +10,8 @@ import Testing
 
   /// Seeds that are known to catch what most seeds don't; the plan of a seed may change with the code.
   private static let hints: [Plant: UInt64] = [
-    .acceptStaleAttempts: 104, .forgetRetries: 27, .ignoreWeights: 48, .tenantLimitOffByOne: 22, .underestimateSteps: 206,
-    .blameTheHonest: 135, .forgetQuarantine: 956, .tearCommits: 123,
+    .ignoreLeaseExpiry: 57, .tearCommits: 313, .leaseByWallClock: 30, .ignoreWeights: 48, .forgetRetries: 100, .tenantLimitOffByOne: 22,
+    .keySharedAcrossTenants: 12, .blameTheHonest: 38, .forgetQuarantine: 956,
   ]
 
   @Test(arguments: Plant.allCases) func aPlantedBugIsCaught(plant: Plant) {

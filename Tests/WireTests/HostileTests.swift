@@ -1,5 +1,6 @@
 import CProtobufC
 import CWeirProto
+import SeededRandom
 import Testing
 import ZeroMQ
 

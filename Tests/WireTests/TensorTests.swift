@@ -1,6 +1,7 @@
 import CProtobufC
 import CWeirProto
 import Digests
+import SeededRandom
 import Testing
 import ZeroMQ
 

@@ -1,5 +1,6 @@
 import Dispatch
 import Logging
+import SeededRandom
 import Testing
 import Wire
 import Worker

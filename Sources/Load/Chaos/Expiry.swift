@@ -1,7 +1,7 @@
 import Client
 import Glibc
+import SeededRandom
 import Wire
-import Worker
 
 /// A job that expires in the queue never starts; one that expires at work stops at a step, and its slot serves others; one that cannot be done
 /// in time is refused up front.

@@ -1,6 +1,6 @@
 import Client
+import SeededRandom
 import Wire
-import Worker
 
 /// One tenant floods the fleet with large jobs, another wants a small one a second: its times are compared with those it has when nobody else
 /// is there, before and after.

@@ -1,6 +1,6 @@
 import Client
+import SeededRandom
 import Wire
-import Worker
 
 /// A sample's bytes are its own: whatever it is computed beside, by whichever worker, with however many slots and threads.
 func batchInvariance(_ settings: Chaos.Settings) async throws -> [String: Double] {

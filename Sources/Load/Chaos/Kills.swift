@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
+import SeededRandom
 import Synchronization
-import Worker
 
 /// A checkpoint may take so long from the thread that computes to the broker's disk, on a machine with more to do than cores.
 private let arrivalMilliseconds = 100

@@ -1,4 +1,4 @@
-import Worker
+import SeededRandom
 
 /// Networks that are slow, swallow or keep what they are given, in one direction or both, and end connections in the middle of a message.
 func partitions(_ settings: Chaos.Settings) async throws -> [String: Double] {

@@ -2,8 +2,8 @@ import CLinuxShims
 import Client
 import Foundation
 import Glibc
+import SeededRandom
 import Wire
-import Worker
 
 // What a machine can run out of: disk space, file descriptors, a disk that takes writes, a clock that goes forward.
 

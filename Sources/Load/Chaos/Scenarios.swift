@@ -1,7 +1,7 @@
 import Client
 import Glibc
+import SeededRandom
 import Wire
-import Worker
 import ZeroMQ
 
 // The scenarios. Each throws `Broken` if a promise was, and returns what it counted.

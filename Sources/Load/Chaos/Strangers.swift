@@ -1,8 +1,8 @@
 import Client
 import Glibc
+import SeededRandom
 import Synchronization
 import Wire
-import Worker
 import ZeroMQ
 
 /// Damaged messages from peers with good keys, peers with wrong keys or none, and bytes that are no messages at all, at a fleet at work.

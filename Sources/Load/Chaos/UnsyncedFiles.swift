@@ -1,5 +1,5 @@
 import Glibc
-import Worker
+import SeededRandom
 
 /// What a program wrote to files and did not bring to the disk yet: what a power loss may take, in any part.
 struct UnsyncedFiles {

@@ -1,5 +1,5 @@
 import Glibc
-import Worker
+import SeededRandom
 
 /// Where a broker can die while it writes, and how many of such calls may pass before.
 private struct WritePoint {

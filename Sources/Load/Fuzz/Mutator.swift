@@ -1,4 +1,4 @@
-import Worker
+import SeededRandom
 package import ZeroMQ
 
 /// Damages messages, the same for the same seed: bits, bytes and lengths, whole frames, and fields of protobuf messages at any depth.

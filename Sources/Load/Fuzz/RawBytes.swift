@@ -1,4 +1,4 @@
-import Worker
+import SeededRandom
 import ZeroMQ
 
 /// What a connection may say below the layer of messages: greetings, handshakes and frames of ZMTP (ZeroMQ RFC 23), damaged in every place, and

@@ -1,4 +1,4 @@
-import Worker
+import SeededRandom
 
 /// One direction of a network between two machines: when each packet arrives, if it does. Times are in seconds.
 struct Link {

@@ -1,7 +1,7 @@
 import Broker
 import DequeModule
+import SeededRandom
 import Wire
-import Worker
 
 /// Connections between a broker and its peers, as ZeroMQ's: messages of one direction of one connection keep their order, those of different
 /// connections do not. A message is lost only with its connection; what a peer sends while it has none waits until it has one again.

@@ -1,6 +1,6 @@
 import Broker
+import SeededRandom
 import Wire
-import Worker
 
 /// A broker's process: the real core, and what is between it and the world. The journal outlives it.
 struct SimulatedBroker: ~Copyable {

@@ -1,4 +1,5 @@
 import Broker
+import SeededRandom
 import Wire
 import Worker
 

@@ -1,5 +1,6 @@
 import Broker
 import HeapModule
+import SeededRandom
 import Wire
 import Worker
 

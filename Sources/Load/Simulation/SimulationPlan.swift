@@ -1,7 +1,7 @@
 import Broker
 import Digests
+import SeededRandom
 import Wire
-import Worker
 
 /// What a seed means: the fleet, what its clients want, and what will go wrong. Everything random that happens later comes from generators
 /// of their own, one for each party, so that leaving out a fault changes only what follows from it.
@@ -266,8 +266,6 @@ struct SimulationPlan {
 }
 
 extension SplitMix64 {
-  mutating func chance(_ probability: Double) -> Bool { unit() < probability }
-
   /// The generator of one party, independent of all others.
   static func stream(_ seed: UInt64, _ party: UInt64, _ life: UInt64 = 0) -> SplitMix64 {
     var mix = SplitMix64(seed: seed ^ (party &* 0xd6e8_feb8_6659_fd93) ^ (life &* 0xa076_1d64_78bd_642f))

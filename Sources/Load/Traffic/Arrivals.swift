@@ -1,5 +1,5 @@
 import Glibc
-import Worker
+import SeededRandom
 
 /// How jobs arrive.
 package enum ArrivalPattern: Sendable {

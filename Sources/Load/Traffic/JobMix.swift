@@ -1,6 +1,6 @@
 import Foundation
+import SeededRandom
 package import Wire
-import Worker
 
 /// What the jobs of a run ask for: kinds of jobs, each drawn with a probability proportional to its weight.
 ///

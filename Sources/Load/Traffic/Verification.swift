@@ -1,7 +1,7 @@
 import Client
 import Digests
+import SeededRandom
 import Wire
-import Worker
 
 /// Compares what a run delivered with what it should have delivered. It comes after the run: the reference takes processor time, and a fleet on
 /// the same machine would be slower for it.

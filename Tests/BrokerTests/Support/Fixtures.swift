@@ -1,29 +1,9 @@
 import Digests
+import SeededRandom
 import Wire
 import ZeroMQ
 
 @testable import Broker
-
-/// SplitMix64 (Steele, Lea, Flood 2014): the seeded source of everything random in these tests.
-struct SplitMix64: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    return Self.mix(state)
-  }
-
-  static func mix(_ value: UInt64) -> UInt64 {
-    var z = value
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  mutating func chance(_ probability: Double) -> Bool { Double.random(in: 0..<1, using: &self) < probability }
-}
 
 /// A network that is a hash: the same task life and digests as a real one, in no time.
 enum Oracle {

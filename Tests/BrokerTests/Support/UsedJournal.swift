@@ -1,5 +1,6 @@
 import Foundation
 import Load
+import SeededRandom
 import Testing
 import Wire
 
