@@ -2,7 +2,7 @@ import Wire
 
 /// Turns a submission into what the workers need: labels as numbers, a seed a sample, every option resolved.
 enum Admission {
-  static let samplers: Set<String> = ["ddpm", "ddim", "dpm++2m"]
+  static let samplers: Set<String> = ["ddpm", "ddim", "dpm++2m", "unipc"]
   static let maxKeyBytes = 200
 
   static let maxTenantBytes = 100

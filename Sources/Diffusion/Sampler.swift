@@ -6,10 +6,12 @@ package enum SamplerKind: String, Codable, Hashable, Sendable, CaseIterable {
   case ddim
   /// DPM-Solver++(2M), data prediction (Lu et al. 2022).
   case dpmSolver2M = "dpm++2m"
+  /// UniPC-2 with B₂, data prediction (Zhao et al. 2023): a predictor, which is DPM-Solver++(2M), and a corrector, which costs no network call.
+  case uniPC = "unipc"
 }
 
-/// A sampler for one sample: every step is x ← a·x̂_0 + b·x + p·(previous x̂_0) + g·noise with x̂_0 = clip(u·x + w·output) and numbers that depend
-/// on the step alone. Element by element, so a batch cannot change anything.
+/// A sampler for one sample: every step is x ← a·x̂_0 + b·x + p·(previous x̂_0) + q·(the one before) + g·noise with x̂_0 = clip(u·x + w·output) and
+/// numbers that depend on the step alone. Element by element, so a batch cannot change anything.
 ///
 /// Arithmetic is in Float with coefficients computed in Double and rounded once.
 package struct Sampler: Hashable, Sendable {
@@ -54,19 +56,20 @@ package struct Sampler: Hashable, Sendable {
     let kept = indices.filter { $0 >= s }
     self.timesteps = kept.reversed()
     let end = s == 0 ? 1 : schedule.alphaBars[s - 1]
+    // Second order needs a previous estimate; with few steps the last one is of first order again.
+    func isSecondOrder(_ k: Int) -> Bool { k + 1 < kept.count && !(k == 0 && kept.count < 10) }
     var table: [Step] = []
     for k in kept.indices.reversed() {
       let levels = Levels(
         now: schedule.alphaBars[kept[k]], next: k == 0 ? end : schedule.alphaBars[kept[k - 1]],
-        before: k + 1 < kept.count ? schedule.alphaBars[kept[k + 1]] : nil)
+        before: kept.dropFirst(k + 1).prefix(2).map { schedule.alphaBars[$0] })
       let (x, output) = prediction.x0Coefficients(alphaBar: levels.now)
       var step = Step(x0FromX: Float(x), x0FromOutput: Float(output))
       switch kind {
       case .ddpm: step.ancestral(levels, variance)
       case .ddim: step.ddim(levels, eta)
-      case .dpmSolver2M:
-        // Second order needs a previous estimate; with few steps the last one is of first order again.
-        step.dpmSolver(levels, secondOrder: k + 1 < kept.count && !(k == 0 && kept.count < 10))
+      case .dpmSolver2M: step.dpmSolver(levels, secondOrder: isSecondOrder(k))
+      case .uniPC: step.uniPC(levels, secondOrder: isSecondOrder(k), afterSecondOrder: isSecondOrder(k + 1))
       }
       table.append(step)
     }
@@ -81,8 +84,8 @@ package struct Sampler: Hashable, Sendable {
     SamplerState(x: noise.field(.initial, timestep: trainSteps, count: count))
   }
 
-  /// Whether a state that has finished `step` steps carries the previous x̂_0.
-  package func keepsHistory(after step: Int) -> Bool { step > 0 && step < steps && table[step].previous != 0 }
+  /// How many previous x̂_0 a state that has finished `step` steps carries.
+  package func historyLength(after step: Int) -> Int { step < steps ? table[step].previous.count : 0 }
 
   /// Floats that the network puts out for a state of `count` elements.
   package func outputCount(for count: Int) -> Int { variance == .learnedRange ? 2 * count : count }
@@ -96,33 +99,21 @@ package struct Sampler: Hashable, Sendable {
     precondition(modelOutput.count == outputCount(for: count), "the network's output has the wrong size")
     let step = table[state.step]
     let fresh = step.isNoisy ? noise.field(.step, timestep: timesteps[state.step], count: count) : []
-    let keeps = keepsHistory(after: state.step + 1)
-    var estimate: [Float] = []
-    let previous = state.history
-    precondition(step.previous == 0 || previous?.count == count, "this step needs the previous estimate")
+    precondition(
+      state.history.count == step.previous.count && state.history.allSatisfy { $0.count == count },
+      "this step needs other previous estimates")
+    let estimate = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+      for i in 0..<count { buffer[i] = step.estimate(state.x[i], modelOutput[i], clips) }
+      initialized = count
+    }
     state.x.withUnsafeMutableBufferPointer { x in
-      if let previous, step.previous != 0 {
+      estimate.withUnsafeBufferPointer { estimate in
+        for i in 0..<count { x[i] = step.x * x[i] + step.x0 * estimate[i] }
+      }
+      for (coefficient, previous) in zip(step.previous, state.history) {
         previous.withUnsafeBufferPointer { previous in
-          estimate = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
-            for i in 0..<count {
-              let x0 = step.estimate(x[i], modelOutput[i], clips)
-              buffer[i] = x0
-              x[i] = step.x * x[i] + step.x0 * x0 + step.previous * previous[i]
-            }
-            initialized = count
-          }
+          for i in 0..<count { x[i] += coefficient * previous[i] }
         }
-      } else if keeps {
-        estimate = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
-          for i in 0..<count {
-            let x0 = step.estimate(x[i], modelOutput[i], clips)
-            buffer[i] = x0
-            x[i] = step.x * x[i] + step.x0 * x0
-          }
-          initialized = count
-        }
-      } else {
-        for i in 0..<count { x[i] = step.x * x[i] + step.x0 * step.estimate(x[i], modelOutput[i], clips) }
       }
       guard step.isNoisy else { return }
       fresh.withUnsafeBufferPointer { fresh in
@@ -137,15 +128,15 @@ package struct Sampler: Hashable, Sendable {
         }
       }
     }
-    state.history = keeps ? estimate : nil
     state.step += 1
+    state.history = Array(([estimate] + state.history).prefix(historyLength(after: state.step)))
   }
 }
 
-/// ᾱ at a step's point, at the point it goes to, and at the point it came from.
+/// ᾱ at a step's point, at the point it goes to, and at up to two points before it, the last one first.
 private struct Levels {
   var now, next: Double
-  var before: Double?
+  var before: [Double]
 }
 
 /// One step's numbers.
@@ -155,7 +146,8 @@ private struct Step: Hashable, Sendable {
   var x0FromX, x0FromOutput: Float
   var x0: Float = 0
   var x: Float = 0
-  var previous: Float = 0
+  /// Of previous x̂_0, the last one first.
+  var previous: [Float] = []
   var noise: Float = 0
   /// Of a learned log-variance.
   var range: Range?
@@ -205,12 +197,53 @@ private struct Step: Hashable, Sendable {
   /// x_next = (σ'/σ)·x - α'(e^{-h} - 1)·(m_0 + ½·D), D = (m_0 - m_{-1})·h/h_0. With e^{-h} = σ'α/(α'σ) the first order is DDIM(0).
   mutating func dpmSolver(_ levels: Levels, secondOrder: Bool) {
     ddim(levels, 0)
-    guard secondOrder, levels.next < 1, let before = levels.before else { return }
-    func lambda(_ alphaBar: Double) -> Double { 0.5 * PortableMath.log(alphaBar / (1 - alphaBar)) }
-    let data = levels.next.squareRoot() - ((1 - levels.next) / (1 - levels.now)).squareRoot() * levels.now.squareRoot()
-    let h = lambda(levels.next) - lambda(levels.now)
-    let half = 0.5 * data * h / (lambda(levels.now) - lambda(before))
+    guard secondOrder, levels.next < 1, let before = levels.before.first else { return }
+    let (data, half) = Self.secondOrder(before, levels.now, levels.next)
     x0 = Float(data + half)
-    previous = Float(-half)
+    previous = [Float(-half)]
+  }
+
+  /// DPM-Solver++(2M), but from the corrected x_c = x - α(e^{-h} - 1)·((ρ_1 - ½)·D + ρ_2·(m_0 - m_{-1})) instead of x. Here h is of the step that
+  /// led here, D = (m_{-1} - m_{-2})·h/h_0, and ρ solves UniPC's equations of order 2; after a step of first order D is 0 and ρ_2 is ½.
+  mutating func uniPC(_ levels: Levels, secondOrder: Bool, afterSecondOrder: Bool) {
+    ddim(levels, 0)
+    // The way to x_0 takes x̂_0 alone, whatever x is.
+    guard levels.next < 1, let before = levels.before.first else { return }
+    let h = Self.h(before, levels.now)
+    var (rho1, rho2, ratio) = (0.5, 0.5, 0.0)
+    if afterSecondOrder, levels.before.count == 2 {
+      ratio = h / Self.h(levels.before[1], before)
+      let b = PortableMath.exp(-h) - 1
+      let g1 = -b / h - 1
+      let g2 = -g1 / h - 0.5
+      rho1 = (g1 - 2 * g2) / b / (1 + 1 / ratio)
+      rho2 = g1 / b - rho1
+    }
+    let (data, half) = Self.secondOrder(before, levels.now, levels.next)
+    let predictor = secondOrder ? [data + half, -half, 0] : [data, 0, 0]
+    let weight = Self.data(before, levels.now)
+    let slope = weight * (rho1 - 0.5) * ratio
+    let correction = [weight * rho2, slope - weight * rho2, -slope]
+    let factor = ((1 - levels.next) / (1 - levels.now)).squareRoot()
+    let sums = zip(predictor, correction).map { Float($0 + factor * $1) }
+    x0 = sums[0]
+    previous = Array(sums[1...levels.before.count])
+  }
+
+  /// What m_0 contributes to a step of first order, and what D/2 is of m_0 - m_{-1} in one of second order, as a contribution.
+  private static func secondOrder(_ before: Double, _ now: Double, _ next: Double) -> (data: Double, half: Double) {
+    let data = data(now, next)
+    return (data, 0.5 * data * h(now, next) / h(before, now))
+  }
+
+  /// Half of what the log of the signal-to-noise ratio grows by between two ᾱ.
+  private static func h(_ from: Double, _ to: Double) -> Double {
+    func lambda(_ alphaBar: Double) -> Double { 0.5 * PortableMath.log(alphaBar / (1 - alphaBar)) }
+    return lambda(to) - lambda(from)
+  }
+
+  /// What x̂_0 contributes to a step of first order: α' - α·σ'/σ = -α'(e^{-h} - 1).
+  private static func data(_ from: Double, _ to: Double) -> Double {
+    to.squareRoot() - ((1 - to) / (1 - from)).squareRoot() * from.squareRoot()
   }
 }

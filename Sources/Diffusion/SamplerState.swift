@@ -4,20 +4,20 @@ package struct SamplerState: Hashable, Sendable {
   package var x: [Float]
   /// Steps finished.
   package var step: Int
-  /// The previous x̂_0 of a multistep sampler; `nil` when the next step does not need it.
-  package var history: [Float]?
+  /// The previous x̂_0 of a multistep sampler that the next step needs, the last one first.
+  package var history: [[Float]]
 
-  package init(x: [Float], step: Int = 0, history: [Float]? = nil) {
+  private static let historyNames = ["history", "history2"]
+
+  package init(x: [Float], step: Int = 0, history: [[Float]] = []) {
     self.x = x
     self.step = step
     self.history = history
   }
 
-  /// The state's arrays under the names `x` and `history`.
+  /// The state's arrays under the names `x`, `history` and `history2`.
   package var arrays: [String: [Float]] {
-    var arrays = ["x": x]
-    arrays["history"] = history
-    return arrays
+    Dictionary(uniqueKeysWithValues: [("x", x)] + zip(Self.historyNames, history))
   }
 
   /// A saved state, checked against the run it belongs to.
@@ -25,11 +25,10 @@ package struct SamplerState: Hashable, Sendable {
     guard (0...sampler.steps).contains(step) else {
       throw DiffusionError(.state, "the saved state is at step \(step) of a run of \(sampler.steps)")
     }
-    let expected: Set<String> = sampler.keepsHistory(after: step) ? ["x", "history"] : ["x"]
-    guard Set(arrays.keys) == expected else {
+    let history = Self.historyNames.prefix(sampler.historyLength(after: step))
+    guard Set(arrays.keys) == Set(["x"] + history) else {
       throw DiffusionError(
-        .state,
-        "a state of \(sampler.kind.rawValue) at step \(step) has \(expected.sorted()), the saved one has \(arrays.keys.sorted())")
+        .state, "a state of \(sampler.kind.rawValue) at step \(step) has \(["x"] + history), the saved one has \(arrays.keys.sorted())")
     }
     for (name, values) in arrays {
       guard values.count == count else {
@@ -37,6 +36,6 @@ package struct SamplerState: Hashable, Sendable {
       }
       guard values.allSatisfy(\.isFinite) else { throw DiffusionError(.state, "saved array \"\(name)\" holds a value that is not finite") }
     }
-    self.init(x: arrays["x"] ?? [], step: step, history: arrays["history"])
+    self.init(x: arrays["x"] ?? [], step: step, history: history.map { arrays[$0] ?? [] })
   }
 }

@@ -34,7 +34,7 @@ struct Sample: ParsableCommand {
   @Option(help: ArgumentHelp("Sampler steps: base32=20,sr64=15.", valueName: "stage=n,…"))
   var steps: [String] = []
 
-  @Option(help: ArgumentHelp("ddpm, ddim or dpm++2m: for every stage, or sr64=ddim,…", valueName: "name"))
+  @Option(help: ArgumentHelp("ddpm, ddim, dpm++2m or unipc: for every stage, or sr64=ddim,…", valueName: "name"))
   var sampler: [String] = []
 
   @Option(help: ArgumentHelp("Noise of DDIM, 0 to 1: for every stage, or sr64=0.5,…", valueName: "x"))

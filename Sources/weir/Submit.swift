@@ -146,7 +146,7 @@ struct SamplingOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Denoising steps: base32=20,sr64=15.", valueName: "list"))
   var steps: [String] = []
 
-  @Option(help: ArgumentHelp("ddpm, ddim or dpm++2m; STAGE=NAME for one stage.", valueName: "name"))
+  @Option(help: ArgumentHelp("ddpm, ddim, dpm++2m or unipc; STAGE=NAME for one stage.", valueName: "name"))
   var sampler: [String] = []
 
   @Option(help: ArgumentHelp("DDIM's eta, 0 to 1; STAGE=X for one stage.", valueName: "x"))

@@ -66,7 +66,7 @@ import Testing
   /// Samples of different labels, samplers, numbers of steps and levels of augmentation.
   private func orders(_ pipeline: Pipeline) throws -> [Order] {
     let variants: [(String, Int, Double, Int)] = [
-      ("dpm++2m", 3, 0, 100), ("ddpm", 2, 0, 0), ("ddim", 2, 0.7, 600), ("dpm++2m", 2, 0, 0), ("ddim", 3, 0, 1), ("ddpm", 3, 0, 250),
+      ("dpm++2m", 3, 0, 100), ("ddpm", 2, 0, 0), ("ddim", 2, 0.7, 600), ("unipc", 4, 0, 0), ("ddim", 3, 0, 1), ("ddpm", 3, 0, 250),
     ]
     return try variants.enumerated().map { index, variant in
       let overrides = pipeline.manifest.stages.map {

@@ -17,11 +17,13 @@ struct Order: Sendable {
 
   /// Samples with different labels, seeds, samplers and numbers of steps, for one stage and those below it.
   func orders() throws -> [Order] {
-    let variants: [(String, Int, Double)] = [("ddpm", 3, 0), ("ddim", 2, 0), ("ddim", 3, 0.7), ("dpm++2m", 4, 0), ("ddpm", 1, 0)]
+    let variants: [(String, Int, Double)] = [
+      ("ddpm", 3, 0), ("ddim", 2, 0), ("ddim", 3, 0.7), ("dpm++2m", 4, 0), ("ddpm", 1, 0), ("unipc", 4, 0),
+    ]
     return try variants.enumerated().map { index, variant in
       let overrides = pipeline.manifest.stages.map {
         StageOverride(
-          stage: $0.name, steps: variant.1, sampler: variant.0, eta: variant.2, aug: $0.takesAug ? [100, 0, 600, 250, 1][index] : nil)
+          stage: $0.name, steps: variant.1, sampler: variant.0, eta: variant.2, aug: $0.takesAug ? [100, 0, 600, 250, 1, 30][index] : nil)
       }
       return Order(
         label: index % 3, seed: .max - 1 &+ UInt64(index), options: try SamplingOptions(pipeline.manifest, overrides: overrides))

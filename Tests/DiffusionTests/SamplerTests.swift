@@ -36,7 +36,8 @@ struct WarpedModel {
 
 let kinds: [(SamplerKind, Double, Variance)] = [
   (.ddpm, 0, .fixedSmall), (.ddpm, 0, .fixedLarge), (.ddpm, 0, .learnedRange), (.ddim, 0, .fixedSmall), (.ddim, 0.5, .fixedSmall),
-  (.ddim, 1, .learnedRange), (.dpmSolver2M, 0, .fixedSmall), (.dpmSolver2M, 0, .learnedRange),
+  (.ddim, 1, .learnedRange), (.dpmSolver2M, 0, .fixedSmall), (.dpmSolver2M, 0, .learnedRange), (.uniPC, 0, .fixedSmall),
+  (.uniPC, 0, .learnedRange),
 ]
 
 func run(_ sampler: Sampler, _ state: inout SamplerState, noise: NoiseSource, model: ([Float], Int) -> [Float]) {
@@ -102,6 +103,13 @@ func run(_ sampler: Sampler, _ state: inout SamplerState, noise: NoiseSource, mo
         try SamplerState(step: step, arrays: arrays, sampler: sampler, count: 12)
       }
     }
+    let corrected = try Sampler(.uniPC, steps: 10, schedule: schedule, prediction: .v)
+    #expect(throws: Never.self) {
+      try SamplerState(step: 4, arrays: ["x": good, "history": good, "history2": good], sampler: corrected, count: 12)
+    }
+    #expect { try SamplerState(step: 4, arrays: ["x": good, "history": good], sampler: corrected, count: 12) } throws: {
+      "\($0)".contains("history2")
+    }
   }
 
   @Test func refusesOptions() throws {
@@ -131,7 +139,7 @@ func run(_ sampler: Sampler, _ state: inout SamplerState, noise: NoiseSource, mo
         ? (1 / abar).squareRoot() * x - (1 / abar - 1).squareRoot() * out : abar.squareRoot() * x - (1 - abar).squareRoot() * out
       return min(max(raw, -1), 1)
     }
-    for (kind, eta, variance) in kinds where kind != .dpmSolver2M {
+    for (kind, eta, variance) in kinds where kind == .ddpm || kind == .ddim {
       var x = noise.field(.initial, timestep: 50, count: Self.count).map(Double.init)
       for i in stride(from: 49, through: 0, by: -1) {
         let out = model(x.map { Float($0) }, i).map(Double.init)
@@ -229,13 +237,13 @@ func run(_ sampler: Sampler, _ state: inout SamplerState, noise: NoiseSource, mo
     let schedule = try Schedule(.cosine, steps: 1000)
     // With two visited steps the second would be of second order if it were not the last of fewer than ten.
     let few = try Sampler(.dpmSolver2M, indices: [600, 999], schedule: schedule, prediction: .v, until: 500)
-    #expect(!few.keepsHistory(after: 1))
+    #expect(few.historyLength(after: 1) == 0)
     let many = try Sampler(.dpmSolver2M, steps: 40, schedule: schedule, prediction: .v, until: 500)
-    #expect(many.steps == 20 && many.keepsHistory(after: 19))
+    #expect(many.steps == 20 && many.historyLength(after: 19) == 1)
   }
 
   /// A truncated chain up to s with a perfect model has the marginal of z_s: mean √ᾱ_s·x0, variance 1-ᾱ_s.
-  @Test(arguments: [SamplerKind.ddpm, .ddim, .dpmSolver2M]) func truncatedRunsHaveTheMarginal(_ kind: SamplerKind) throws {
+  @Test(arguments: SamplerKind.allCases) func truncatedRunsHaveTheMarginal(_ kind: SamplerKind) throws {
     let schedule = try Schedule(.cosine, steps: 1000)
     let n = 10_000
     let x0 = [Float](repeating: 0.5, count: n)
@@ -257,7 +265,7 @@ func run(_ sampler: Sampler, _ state: inout SamplerState, noise: NoiseSource, mo
   /// Where s-1 is a visited step, the truncated run is a prefix of the whole one.
   @Test func truncatedRunsSharePrefix() throws {
     let schedule = try Schedule(.cosine, steps: 1000)
-    for (kind, eta, variance) in kinds where kind != .dpmSolver2M {
+    for (kind, eta, variance) in kinds where kind == .ddpm || kind == .ddim {
       let whole = try Sampler(kind, steps: 25, eta: eta, schedule: schedule, prediction: .v, variance: variance)
       let part = try Sampler(kind, steps: 25, eta: eta, schedule: schedule, prediction: .v, variance: variance, until: 501)
       let model = WarpedModel(outputs: whole.outputCount(for: Self.count))

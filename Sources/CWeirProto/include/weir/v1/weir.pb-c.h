@@ -361,7 +361,7 @@ struct  Weir__V1__StageOptions
    */
   uint32_t steps;
   /*
-   * "ddpm", "ddim", "dpm++2m"; empty: the default
+   * "ddpm", "ddim", "dpm++2m", "unipc"; empty: the default
    */
   char *sampler;
   Weir__V1__StageOptions__EtaChoiceCase eta_choice_case;
