@@ -89,7 +89,7 @@ let targets: [Target] = [
   library("Programs", [argumentParser]),
   library("LocalFleet", ["CLinuxShims", subprocess, system]),
   library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images", "SeededRandom"]),
-  library("Evaluation", ["Tensors", "Images", "SeededRandom"]),
+  library("Evaluation", ["Tensors", "Images", "Digests", "SeededRandom"]),
   tool("weir", ["Client", "LocalFleet", "Images", "Wire", "ZeroMQ", "Digests"]),
   tool("weir-broker", ["Broker", logging, lifecycle, signals]),
   // Not a product: it measures the broker, for ops/bench/broker.

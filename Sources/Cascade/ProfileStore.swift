@@ -54,8 +54,7 @@ package struct ProfileStore: Sendable {
 
   /// In the user's folder for caches.
   package init(environment: [String: String] = ProcessInfo.processInfo.environment) {
-    let caches = environment["XDG_CACHE_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? "\(environment["HOME"] ?? "")/.cache"
-    self.init(folder: "\(caches)/weir/profiles")
+    self.init(folder: "\(CacheFolder.path(environment: environment))/profiles")
   }
 
   package func path(_ key: Key) -> String {

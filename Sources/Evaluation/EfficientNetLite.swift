@@ -1,3 +1,5 @@
+import Digests
+import Foundation
 package import Images
 package import Tensors
 
@@ -35,6 +37,7 @@ package final class EfficientNetLite: FeatureNet {
   }
 
   package let name = "EfficientNet-Lite0"
+  package let digest: [UInt8]
   private let stem: Layer
   private let blocks: [Block]
   private let head: Layer
@@ -42,6 +45,7 @@ package final class EfficientNetLite: FeatureNet {
 
   package init(weights path: String) throws {
     let file = try Safetensors.open(path)
+    digest = sha256([UInt8](try Data(contentsOf: URL(fileURLWithPath: path))))
     func tensor(_ name: String, _ shape: [Int]) throws -> Tensor {
       guard file.contains(name), try file.shape(of: name) == shape else {
         throw EvaluationError("\(path): it has no tensor \(name) of the shape \(shape); ops/data/make-feature-net makes the file")

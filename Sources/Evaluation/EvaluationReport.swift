@@ -9,25 +9,36 @@ package struct EvaluationReport: Sendable, Codable {
   /// Of one part; `nil`: the files have no logits.
   package var inceptionScore: Double?
   package var precision, recall, density, coverage: Double
-  /// The part of the generated images whose class most of their five nearest real images have; `nil`: classes are not known.
+  /// The part of the generated images whose class most of their five nearest real images have; `nil`: classes are not known, or
+  /// there is only one.
   package var neighbourAccuracy: Double?
-  /// KID of each class alone, all images at once.
-  package var classKid: [String: Double]?
+  /// `nil`: classes are not known, or there is only one.
+  package var classes: [OfClass]?
+  /// `nil`: classes are not known, or there is only one.
+  package var classification: ClassificationAccuracy?
+  /// `nil`: no training images are given.
   package var memorisation: Memorisation?
 
-  /// Distances to the nearest training image: of copies they are small.
-  package struct Memorisation: Sendable, Codable {
-    /// The hundredth part of the generated images, and of the held-out real ones, is nearer than this.
-    package var generatedFirstPercentile, heldOutFirstPercentile: Double
-    /// Generated images nearer to a training image than that percentile of the held-out ones.
-    package var nearerThanHeldOut: Int
+  /// The images of one class against the real ones of it.
+  package struct OfClass: Sendable, Codable {
+    package var name: String
+    package var images: Int
+    package var referenceImages: Int
+    /// Of all images at once.
+    package var kid: Double
+    /// With three neighbours; `nil`: there are too few images for so many.
+    package var precision, recall: Double?
+    /// The part whose class most of the five nearest real images, of all classes, have.
+    package var neighbourAccuracy: Double
   }
 
   /// - Parameters:
-  ///   - classes: names, by label.
+  ///   - classes: names, by label; none: their numbers are their names.
   ///   - training: what the model was trained on, to look for copies of it.
+  ///   - pairs: how many of the pairs that are most like copies are named.
+  ///   - progress: told what is computed next.
   package init(
-    generated: FeatureSet, real: FeatureSet, classes: [String] = [], training: FeatureSet? = nil, seed: UInt64 = 0,
+    generated: FeatureSet, real: FeatureSet, classes: [String] = [], training: FeatureSet? = nil, pairs: Int = 12, seed: UInt64 = 0,
     progress: (String) -> Void = { _ in }
   ) throws {
     images = generated.count
@@ -41,22 +52,27 @@ package struct EvaluationReport: Sendable, Codable {
     progress("manifolds")
     let manifold = try ManifoldMetrics(real: real, generated: generated)
     (precision, recall, density, coverage) = (manifold.precision, manifold.recall, manifold.density, manifold.coverage)
-    if generated.labels != nil, real.labels != nil {
-      neighbourAccuracy = try nearestNeighbourAccuracy(of: generated, in: real)
-      var each: [String: Double] = [:]
-      for (label, name) in classes.enumerated() {
-        guard let those = try generated.ofClass(label), let others = try real.ofClass(label) else { continue }
-        each[name] = try KernelDistance(others, those, size: nil).mean
+    if let labels = generated.labels, let known = real.labels.map(Set.init), known.count > 1 {
+      progress("classes")
+      let found = try neighbourLabels(of: generated, in: real)
+      func accuracy(_ chosen: [Int]) -> Double { Double(chosen.count { found[$0] == labels[$0] }) / Double(chosen.count) }
+      neighbourAccuracy = accuracy(Array(labels.indices))
+      self.classes = try known.sorted().compactMap { label in
+        guard let those = try generated.ofClass(label), let others = try real.ofClass(label) else { return nil }
+        let manifold = min(those.count, others.count) > 3 ? try ManifoldMetrics(real: others, generated: those) : nil
+        return OfClass(
+          name: classes.indices.contains(label) ? classes[label] : "\(label)", images: those.count, referenceImages: others.count,
+          kid: try KernelDistance(others, those, size: nil).mean,
+          precision: manifold?.precision, recall: manifold?.recall,
+          neighbourAccuracy: accuracy(labels.indices.filter { labels[$0] == label }))
       }
-      classKid = each
+      progress("classifiers")
+      classification = try ClassificationAccuracy(
+        generated: generated, test: real, training: training?.labels == nil ? nil : training)
     }
-    guard let training else { return }
-    progress("nearest training images")
-    let generatedDistances = try nearestDistances(of: generated, in: training).sorted()
-    let heldOut = try nearestDistances(of: real, in: training).sorted()
-    let limit = heldOut[heldOut.count / 100]
-    memorisation = Memorisation(
-      generatedFirstPercentile: generatedDistances[generatedDistances.count / 100], heldOutFirstPercentile: limit,
-      nearerThanHeldOut: generatedDistances.count { $0 < limit })
+    if let training {
+      progress("nearest training images")
+      memorisation = try Memorisation(generated: generated, heldOut: real, training: training, pairs: pairs)
+    }
   }
 }

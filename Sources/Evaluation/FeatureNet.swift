@@ -5,6 +5,9 @@ package import Tensors
 package protocol FeatureNet {
   var name: String { get }
 
+  /// SHA-256 of its weights' file.
+  var digest: [UInt8] { get }
+
   /// Features (N, D) and class logits (N, C), f32.
   ///
   /// - Parameter images: at least one, of one size.
@@ -15,16 +18,43 @@ extension FeatureNet {
   /// Of images in a folder, with its sub-folders as classes if it has some, in the order of their names.
   ///
   /// - Parameters:
-  ///   - limit: of each folder, the first so many.
+  ///   - cache: those that were computed before are taken from it, and new ones kept in it, a part of a class at a time.
   ///   - progress: called with how many are done, and of how many.
-  package func features(of folder: ImageFolder, batch: Int = 16, progress: (Int, Int) -> Void = { _, _ in }) throws -> FeatureSet {
-    try features(of: folder.items, labels: folder.items.map(\.label), batch: batch, progress: progress) { try folder.image($0) }
+  package func features(
+    of folder: ImageFolder, cache: FeatureCache? = nil, progress: (Int, Int) -> Void = { _, _ in }
+  ) throws -> FeatureSet {
+    var found: [(features: Tensor, logits: Tensor)] = []
+    var done = 0
+    for part in folder.parts(of: 128) {
+      let files = try part.map { try $0.bytes() }
+      let path = cache?.path(net: digest, images: files)
+      if let cache, let path, let known = cache.load(path, count: part.count) {
+        found.append(known)
+      } else {
+        let new = try batches(
+          of: Array(zip(part, files)), image: { try $0.image(png: $1) }, progress: { progress(done + $0, folder.items.count) })
+        if let cache, let path { try cache.store(features: new.features, logits: new.logits, at: path) }
+        found.append(new)
+      }
+      done += part.count
+      progress(done, folder.items.count)
+    }
+    return try FeatureSet(
+      features: Tensor.cat(found.map(\.features), dim: 0), logits: Tensor.cat(found.map(\.logits), dim: 0),
+      labels: folder.items.map(\.label), paths: folder.items.map(\.path))
   }
 
   /// Of the images that `image` makes of items, a batch of them at a time.
-  package func features<Item>(
-    of items: [Item], labels: [Int]? = nil, batch: Int = 16, progress: (Int, Int) -> Void = { _, _ in }, image: (Item) throws -> RGBImage
-  ) throws -> FeatureSet {
+  package func features<Item>(of items: [Item], image: (Item) throws -> RGBImage) throws -> FeatureSet {
+    let found = try batches(of: items, image: image)
+    return try FeatureSet(features: found.features, logits: found.logits)
+  }
+
+  /// Of at least one item.
+  private func batches<Item>(
+    of items: [Item], image: (Item) throws -> RGBImage, progress: (Int) -> Void = { _ in }
+  ) throws -> (features: Tensor, logits: Tensor) {
+    let batch = 16
     var features: [Tensor] = []
     var logits: [Tensor] = []
     for start in stride(from: 0, to: items.count, by: batch) {
@@ -36,8 +66,8 @@ extension FeatureNet {
         features.append(found.features)
         logits.append(found.logits)
       }
-      progress(start + images.count, items.count)
+      progress(start + images.count)
     }
-    return try FeatureSet(features: Tensor.cat(features, dim: 0), logits: Tensor.cat(logits, dim: 0), labels: labels)
+    return (try Tensor.cat(features, dim: 0), try Tensor.cat(logits, dim: 0))
   }
 }

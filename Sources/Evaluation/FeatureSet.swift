@@ -10,21 +10,24 @@ package struct FeatureSet: Sendable {
   package let logits: Tensor?
   /// The images' classes.
   package let labels: [Int]?
+  /// The images' files; `nil` of features that come from a file themselves.
+  package let paths: [String]?
 
   package var count: Int { features.shape[0] }
   package var width: Int { features.shape[1] }
 
   /// - Throws: `EvaluationError` if the shapes do not fit.
-  package init(features: Tensor, logits: Tensor? = nil, labels: [Int]? = nil) throws {
+  package init(features: Tensor, logits: Tensor? = nil, labels: [Int]? = nil, paths: [String]? = nil) throws {
     guard features.shape.count == 2, features.shape[0] >= 2, features.shape[1] >= 1 else {
       throw EvaluationError("features have the shape \(features.shape); (images, features) with at least two images is needed")
     }
     guard logits.map({ $0.shape.count == 2 && $0.shape[0] == features.shape[0] }) ?? true,
-      labels?.count ?? features.shape[0] == features.shape[0]
-    else { throw EvaluationError("logits and labels have to be of as many images as the features, \(features.shape[0])") }
+      labels?.count ?? features.shape[0] == features.shape[0], paths?.count ?? features.shape[0] == features.shape[0]
+    else { throw EvaluationError("logits, labels and paths have to be of as many images as the features, \(features.shape[0])") }
     self.features = try features.to(.f64)
     self.logits = try logits?.to(.f64)
     self.labels = labels
+    self.paths = paths
   }
 
   package init(contentsOf path: String) throws {
@@ -48,9 +51,17 @@ package struct FeatureSet: Sendable {
 
   /// The images of one class; `nil` if there are fewer than two.
   func ofClass(_ label: Int) throws -> FeatureSet? {
-    let chosen = (labels ?? []).indices.filter { labels?[$0] == label }.map { Int64($0) }
-    guard chosen.count >= 2 else { return nil }
-    return try FeatureSet(features: features.indexSelect(dim: 0, Tensor(chosen, shape: [chosen.count])))
+    let chosen = (labels ?? []).indices.filter { labels?[$0] == label }
+    return chosen.count < 2 ? nil : try choosing(chosen)
+  }
+
+  /// The images with these indices, two at least, in this order.
+  func choosing(_ chosen: [Int]) throws -> FeatureSet {
+    let rows = try Tensor(chosen.map { Int64($0) }, shape: [chosen.count])
+    return try FeatureSet(
+      features: features.indexSelect(dim: 0, rows), logits: logits?.indexSelect(dim: 0, rows),
+      labels: labels.map { all in chosen.map { all[$0] } },
+      paths: paths.map { all in chosen.map { all[$0] } })
   }
 
   /// - Throws: `EvaluationError` if they are of different nets.

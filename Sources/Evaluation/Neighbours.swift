@@ -82,23 +82,27 @@ package struct ManifoldMetrics: Hashable, Sendable {
   }
 }
 
-/// The part of a set's images whose label most of their k nearest neighbours in another set have; of equally many the nearest counts.
-package func nearestNeighbourAccuracy(of set: FeatureSet, in reference: FeatureSet, k: Int = 5) throws -> Double {
-  guard let labels = set.labels, let known = reference.labels else { throw EvaluationError("the images' classes are not known") }
+/// Of each image of a set, the label that most of its k nearest neighbours in another set have; of equally many the nearest counts.
+package func neighbourLabels(of set: FeatureSet, in reference: FeatureSet, k: Int = 5) throws -> [Int] {
+  guard let known = reference.labels else { throw EvaluationError("the images' classes are not known") }
   guard k >= 1, k <= reference.count else { throw EvaluationError("k = \(k) neighbours of \(reference.count) images") }
-  var right = 0
-  try Distances(set, reference).forEachRow { index, distances in
+  var labels: [Int] = []
+  try Distances(set, reference).forEachRow { _, distances in
     let nearest = distances.indices.sorted { distances[$0] < distances[$1] }.prefix(k).map { known[$0] }
     let votes = Dictionary(nearest.map { ($0, 1) }, uniquingKeysWith: +)
     let most = votes.values.max() ?? 0
-    if nearest.first(where: { votes[$0] == most }) == labels[index] { right += 1 }
+    if let label = nearest.first(where: { votes[$0] == most }) { labels.append(label) }
   }
-  return Double(right) / Double(set.count)
+  return labels
 }
 
-/// Of each image of a set, the distance to the nearest of another: what is copied is near.
-package func nearestDistances(of set: FeatureSet, in reference: FeatureSet) throws -> [Double] {
-  var nearest = [Double](repeating: 0, count: set.count)
-  try Distances(set, reference).forEachRow { nearest[$0] = $1.min() ?? 0 }
+/// Of each image of a set, the nearest of another, by index.
+func nearestNeighbours(of set: FeatureSet, in reference: FeatureSet) throws -> [(index: Int, distance: Double)] {
+  var nearest: [(index: Int, distance: Double)] = []
+  try Distances(set, reference).forEachRow { _, distances in
+    var best = (index: 0, distance: distances[0])
+    for (index, distance) in distances.enumerated() where distance < best.distance { best = (index, distance) }
+    nearest.append(best)
+  }
   return nearest
 }

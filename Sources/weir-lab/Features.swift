@@ -1,4 +1,5 @@
 import ArgumentParser
+import Cascade
 import Evaluation
 import Foundation
 
@@ -19,27 +20,34 @@ struct Features: ParsableCommand {
   @Option(help: "Take the first so many images of each class, by name.")
   var limit: Int?
 
+  @OptionGroup var cache: CacheOption
+
   func validate() throws {
     guard limit ?? 1 >= 1 else { throw ValidationError("--limit \(limit ?? 0): at least 1") }
   }
 
   func run() throws {
-    try loadFeatures(images, net: try EfficientNetLite(weights: net), limit: limit).set.write(to: out)
+    try loadFeatures(images, net: try EfficientNetLite(weights: net), limit: limit, cache: cache.features).set.write(to: out)
   }
+}
+
+struct CacheOption: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Keeps features, 9 kB an image, so that the next command goes on from them (default: in ~/.cache/weir).", valueName: "dir"))
+  var cache: String?
+
+  var features: FeatureCache { FeatureCache(folder: cache ?? "\(CacheFolder.path())/features") }
 }
 
 /// A file of features, or a folder of images whose features are computed.
-func loadFeatures(_ path: String, net: (any FeatureNet)?, classes: [String]? = nil, limit: Int? = nil) throws -> (
-  set: FeatureSet, classes: [String]
-) {
+func loadFeatures(
+  _ path: String, net: (any FeatureNet)?, classes: [String]? = nil, limit: Int? = nil, cache: FeatureCache
+) throws -> (set: FeatureSet, classes: [String]) {
   if path.hasSuffix(".safetensors") { return (try FeatureSet(contentsOf: path), classes ?? []) }
   guard let net else { throw ValidationError("\(path) is a folder: --features NET.safetensors has to say which net looks at its images") }
   let folder = try ImageFolder(path, classes: classes, limit: limit)
-  let showsProgress = isatty(FileHandle.standardError.fileDescriptor) != 0
-  let set = try net.features(of: folder) { done, all in
-    if showsProgress { note("\r\u{1B}[K\(path): \(done) of \(all) images\(done == all ? "\n" : "")") }
-  }
+  let set = try net.features(of: folder, cache: cache) { done, all in ProgressLine.show("\(path): \(done) of \(all) images") }
+  ProgressLine.clear()
   return (set, folder.classes)
 }
-
-private func note(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }

@@ -13,7 +13,7 @@ struct Sweep: ParsableCommand {
     abstract: "Measure one stage's samples for every sampler, number of steps and level s that it is asked for.",
     discussion: """
       Every setting draws the same samples, the labels in turn. OUT/sweep.jsonl gets a line a setting: KID and FID to the real images in the stage's \
-      size, for a super-resolution stage fed real images the PSNR to what they were made from, and the seconds a sample took. OUT/sweep.svg plots KID, \
+      size, for a super-resolution stage fed real images PSNR and SSIM to what they were made from, and the seconds a sample took. OUT/sweep.svg plots KID, \
       OUT/<setting>.png shows the first samples. A setting that is in sweep.jsonl already is not drawn again, so the same command goes on after an \
       interruption.
       """)
@@ -35,7 +35,7 @@ struct Sweep: ParsableCommand {
   @Option(help: "Folder of the results; it is made if it is not there.")
   var out: String
 
-  @Option(help: ArgumentHelp("Samplers: ddpm, ddim, dpm++2m (default: the stage's).", valueName: "name,…"))
+  @Option(help: ArgumentHelp("Samplers: ddpm, ddim, dpm++2m, unipc (default: the stage's).", valueName: "name,…"))
   var sampler: String?
 
   @Option(help: ArgumentHelp("Numbers of steps (default: the stage's).", valueName: "n,…"))
@@ -141,7 +141,7 @@ struct Sweep: ParsableCommand {
     for stage in 0..<index {
       let engine = try StageEngine(pipeline, stage: stage, device: Device(device), threads: threads)
       let outputs = try engine.samples(below, options: SamplingOptions(pipeline.manifest), batch: batch) {
-        note("\(pipeline.manifest.stages[stage].name): \($0) of \(count)")
+        ProgressLine.show("\(pipeline.manifest.stages[stage].name): \($0) of \(count)")
       }
       below = zip(wanted, outputs).map { StageEngine.Request(label: $0.label, seed: $0.seed, input: $1) }
     }
@@ -156,7 +156,7 @@ struct Sweep: ParsableCommand {
     let side = manifest.stages[engine.stage].resolution
     let start = ContinuousClock.now
     let outputs = try engine.samples(requests, options: setting.options(manifest), batch: batch) {
-      note("\(setting.name): \($0) of \(count)")
+      ProgressLine.show("\(setting.name): \($0) of \(count)")
     }
     let seconds = (ContinuousClock.now - start) / .seconds(1)
     let images = outputs.map { RGBImage(chw: $0, width: side, height: side) }
@@ -164,24 +164,17 @@ struct Sweep: ParsableCommand {
       to: URL(fileURLWithPath: "\(out)/\(setting.name).png"), options: .atomic)
     let generated = try net.features(of: images) { $0 }
     var psnr: Double?
+    var ssim: Double?
     if setting.inputs == .real {
-      let each = try outputs.indices.map { try Self.psnr(outputs[$0], real.planes($0, requests[$0].label, side: side)) }
-      psnr = each.reduce(0, +) / Double(each.count)
+      let originals = try outputs.indices.map { try real.planes($0, requests[$0].label, side: side) }
+      psnr = Self.mean(zip(outputs, originals).map { ImageSimilarity.psnr($0, $1) })
+      ssim = Self.mean(zip(images, originals).compactMap { ImageSimilarity.ssim($0, RGBImage(chw: $1, width: side, height: side)) })
     }
     return SweepResult(
       setting: setting, pipeline: digest, data: data, count: count, seed: seed,
-      kid: try KernelDistance(real.features, generated, size: nil).mean,
-      fid: try frechetDistance(real.features, generated), psnr: psnr, secondsPerSample: seconds / Double(count))
+      kid: try KernelDistance(real.features, generated, size: nil).mean, fid: try frechetDistance(real.features, generated), psnr: psnr,
+      ssim: ssim, secondsPerSample: seconds / Double(count))
   }
 
-  /// Of values in [-1, 1], in dB.
-  private static func psnr(_ image: [Float], _ reference: [Float]) -> Double {
-    let sum = zip(image, reference).reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
-    return 10 * log10(4 * Double(image.count) / max(sum, 1e-12))
-  }
-
-  private func note(_ text: String) {
-    guard isatty(FileHandle.standardError.fileDescriptor) != 0 else { return }
-    FileHandle.standardError.write(Data("\r\u{1B}[K\(text)".utf8))
-  }
+  private static func mean(_ values: [Double]) -> Double? { values.isEmpty ? nil : values.reduce(0, +) / Double(values.count) }
 }

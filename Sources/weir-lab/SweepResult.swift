@@ -8,12 +8,12 @@ struct SweepResult: Codable {
   let count: Int
   let seed: UInt64
   let kid, fid: Double
-  let psnr: Double?
+  let psnr, ssim: Double?
   let secondsPerSample: Double
 
   var line: String {
     String(format: "%@: KID %.4f  FID %.1f  ", setting.name, kid, fid) + (psnr.map { String(format: "PSNR %.2f dB  ", $0) } ?? "")
-      + String(format: "%.3f s a sample", secondsPerSample)
+      + (ssim.map { String(format: "SSIM %.4f  ", $0) } ?? "") + String(format: "%.3f s a sample", secondsPerSample)
   }
 
   private static var coder: (JSONEncoder, JSONDecoder) {

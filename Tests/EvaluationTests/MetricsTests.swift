@@ -4,13 +4,15 @@ import Testing
 
 @testable import Evaluation
 
-/// Known answers of clean-fid, prdc and numpy; `ops/reference/make_metric_goldens.py` makes them.
+/// Known answers of clean-fid, prdc, scikit-learn, scikit-image and numpy; `ops/reference/make_metric_goldens.py` makes them.
 struct Answers: Decodable {
   struct Manifold: Decodable { var precision, recall, density, coverage: Double }
 
   var fid, kid, kidEqual, inceptionScore: Double
   var prdc3, prdc5: Manifold
   var netFeatures, netLogits: [[Double]]
+  var classProbabilities: [[Double]]
+  var ssim: Double
 
   static func load() throws -> Answers {
     let decoder = JSONDecoder()
@@ -85,15 +87,16 @@ struct Answers: Decodable {
   @Test func neighboursVote() throws {
     let reference = try FeatureSet(features: Tensor([0, 1, 2, 10, 11, 12] as [Float], shape: [6, 1]), labels: [0, 0, 1, 1, 1, 1])
     let set = try FeatureSet(features: Tensor([0.4, 10.4, 1.6, 0.6] as [Float], shape: [4, 1]), labels: [0, 1, 0, 1])
-    #expect(try nearestNeighbourAccuracy(of: set, in: reference, k: 3) == 0.75)
-    #expect(try nearestDistances(of: set, in: reference).map { ($0 * 10).rounded() } == [4, 4, 4, 4])
+    #expect(try neighbourLabels(of: set, in: reference, k: 3) == [0, 1, 0, 0])
+    let nearest = try nearestNeighbours(of: set, in: reference)
+    #expect(nearest.map(\.index) == [0, 3, 2, 1] && nearest.allSatisfy { abs($0.distance - 0.4) < 1e-6 })
   }
 
   @Test func whatDoesNotFitIsRefused() throws {
     let (a, b) = (try FeatureSet(features: .randn(shape: [9, 3], seed: 0)), try FeatureSet(features: .randn(shape: [9, 4], seed: 0)))
     #expect { try frechetDistance(a, b) } throws: { "\($0)".contains("different nets") }
     #expect { try ManifoldMetrics(real: a, generated: a, k: 9) } throws: { "\($0)".contains("k = 9") }
-    #expect { try nearestNeighbourAccuracy(of: a, in: a) } throws: { "\($0)".contains("classes") }
+    #expect { try neighbourLabels(of: a, in: a) } throws: { "\($0)".contains("classes") }
     #expect { try FeatureSet(features: .randn(shape: [1, 4], seed: 0)) } throws: { "\($0)".contains("two images") }
     #expect { try FeatureSet(features: .randn(shape: [3, 4], seed: 0), labels: [1]) } throws: { "\($0)".contains("as many") }
     #expect { try FeatureSet(contentsOf: Answers.path("answers.json")) } throws: { "\($0)".contains("answers.json") }
@@ -103,9 +106,22 @@ struct Answers: Decodable {
     let set = try FeatureSet(
       features: .randn(shape: [60, 8], seed: 3), logits: .randn(shape: [60, 5], seed: 4), labels: (0..<60).map { $0 % 2 })
     let other = try FeatureSet(features: .randn(shape: [50, 8], seed: 5), labels: (0..<50).map { $0 % 2 })
-    let report = try EvaluationReport(generated: set, real: other, classes: ["a", "b"], training: set)
-    #expect(report.classKid?.count == 2 && report.inceptionScore != nil && report.neighbourAccuracy != nil)
+    let report = try EvaluationReport(generated: set, real: other, classes: ["a", "b"], training: set, pairs: 3)
+    #expect(report.inceptionScore != nil && report.classification?.real?.images == 60)
     // The generated images are the training set's own.
     #expect(report.memorisation?.nearerThanHeldOut == 60 && (report.memorisation?.generatedFirstPercentile ?? 1) < 1e-6)
+    #expect(report.memorisation?.nearestPairs.count == 3)
+    // Of each class what it is alone, and of all the mean.
+    let classes = try #require(report.classes)
+    #expect(classes.map(\.name) == ["a", "b"] && classes.map(\.images) == [30, 30] && classes.map(\.referenceImages) == [25, 25])
+    let (those, real) = (try #require(try set.ofClass(1)), try #require(try other.ofClass(1)))
+    let manifold = try ManifoldMetrics(real: real, generated: those)
+    #expect(classes[1].precision == manifold.precision && classes[1].recall == manifold.recall)
+    #expect(try classes[1].kid == KernelDistance(real, those, size: nil).mean)
+    #expect(abs((classes[0].neighbourAccuracy + classes[1].neighbourAccuracy) / 2 - (report.neighbourAccuracy ?? 0)) < 1e-12)
+    // Without classes, or with one alone, there is nothing to say of them.
+    let single = try FeatureSet(features: set.features, labels: [Int](repeating: 0, count: 60))
+    let plain = try EvaluationReport(generated: single, real: single)
+    #expect(plain.classes == nil && plain.classification == nil && plain.neighbourAccuracy == nil && plain.memorisation == nil)
   }
 }

@@ -5,26 +5,11 @@ import Testing
 extension FleetTests {
   /// `weir-lab sweep` on a real pipeline, real images and the real feature net.
   @Suite struct SweepTests {
-    /// Made once a machine, from the wheel.
-    private static func net() async throws -> String {
-      let environment = ProcessInfo.processInfo.environment
-      let path = "\(environment["XDG_CACHE_HOME"] ?? "\(environment["HOME"] ?? "/tmp")/.cache")/weir/efficientnet-lite0.safetensors"
-      if FileManager.default.fileExists(atPath: path) { return path }
-      let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-      let script = Process()
-      script.executableURL = repository.appending(path: "ops/data/make-feature-net")
-      script.arguments = [path]
-      try script.run()
-      script.waitUntilExit()
-      try #require(script.terminationStatus == 0, "ops/data/make-feature-net failed")
-      return path
-    }
-
     private struct Line: Decodable {
       struct Setting: Decodable, Hashable { let sampler: String, steps: Int, aug: Int }
       let setting: Setting
       let kid, fid: Double
-      let psnr: Double?
+      let psnr, ssim: Double?
     }
 
     private func lines(_ folder: String) throws -> [Line] {
@@ -45,7 +30,7 @@ extension FleetTests {
           try Data(RGBImage(width: 32, height: 32, pixels: pixels).png()).write(to: URL(fileURLWithPath: "\(data)/\(name)/\(number).png"))
         }
       }
-      let net = try await Self.net()
+      let net = try featureNet()
       func sweep(_ out: String, _ flags: [String]) async throws -> CommandResult {
         try await run(
           "weir-lab",
@@ -57,7 +42,9 @@ extension FleetTests {
       #expect(first.status == 0, "\(first)")
       let folder = "\(pipeline.folder)/a"
       let found = try lines(folder)
-      #expect(found.count == 4 && Set(found.map(\.setting)).count == 4 && found.allSatisfy { $0.psnr != nil && $0.setting.aug == 100 })
+      #expect(
+        found.count == 4 && Set(found.map(\.setting)).count == 4
+          && found.allSatisfy { $0.psnr != nil && $0.ssim != nil && $0.setting.aug == 100 })
       #expect(Set(found.map(\.kid)).count == 4, "settings that made no difference: \(found)")
       // What is known is not drawn again; what is new is added.
       let more = try await sweep("a", settings + ["--aug", "0,100"])

