@@ -33,7 +33,10 @@ protocol Compute {
 struct Inputs {
   var x: Tensor
   var timesteps: Tensor
+  /// Rows of the table; any row for a sample of the null class.
   var labels: Tensor?
+  /// (N, 1) f32, 0 for the null class and 1 for the others; `nil`: every sample has a label.
+  var labelled: Tensor?
   var lowRes: Tensor?
   var augLevels: Tensor?
 }
@@ -63,7 +66,10 @@ extension Compute {
       try linear(linear(sinusoids(numbers), layers[0]).silu(), layers[1])
     }
     var embedding = try mlp(network.timeEmbed, inputs.timesteps)
-    if let table = network.labelTable, let labels = inputs.labels { embedding = try embedding.add(rows(table, labels)) }
+    if let table = network.labelTable, let labels = inputs.labels {
+      let rows = try rows(table, labels)
+      embedding = try embedding.add(inputs.labelled.map { labelled throws(TorchError) in try rows.mul(labelled) } ?? rows)
+    }
     if let layers = network.augEmbed, let levels = inputs.augLevels { embedding = try embedding.add(mlp(layers, levels)) }
     return embedding
   }

@@ -36,10 +36,16 @@ extension Inputs {
     self.timesteps = try floats(vector(timesteps, "t"), "t")
     if let classes = configuration.numClasses, let labels = try present(labels, "y (labels)", true, "num_classes") {
       guard try labels.dtype == .i64 else { throw UNetError(.input, "y (labels) is \(try labels.dtype): give i64") }
-      if let bad = try vector(labels, "y (labels)").integers().first(where: { $0 < 0 || $0 >= classes }) {
-        throw UNetError(.input, "y (labels) has \(bad): give 0 to \(classes - 1)")
+      let numbers = try vector(labels, "y (labels)").integers()
+      if let bad = numbers.first(where: { $0 != ClassLabels.null && !(0..<Int64(classes)).contains($0) }) {
+        throw UNetError(.input, "y (labels) has \(bad): give 0 to \(classes - 1), or \(ClassLabels.null) for the null class")
       }
-      self.labels = try labels.to(device)
+      if numbers.contains(ClassLabels.null) {
+        self.labels = try Tensor(numbers.map { max($0, 0) }, shape: [shape[0]], device: device)
+        labelled = try Tensor(numbers.map { Float($0 == ClassLabels.null ? 0 : 1) }, shape: [shape[0], 1], device: device)
+      } else {
+        self.labels = try labels.to(device)
+      }
     } else {
       _ = try present(labels, "y (labels)", false, "num_classes")
     }
@@ -59,7 +65,7 @@ extension Inputs {
   func samples(_ range: Range<Int>) throws(TorchError) -> Inputs {
     func part(_ tensor: Tensor) throws(TorchError) -> Tensor { try tensor.narrow(dim: 0, start: range.lowerBound, length: range.count) }
     return Inputs(
-      x: try part(x), timesteps: try part(timesteps), labels: try labels.map(part), lowRes: try lowRes.map(part),
-      augLevels: try augLevels.map(part))
+      x: try part(x), timesteps: try part(timesteps), labels: try labels.map(part), labelled: try labelled.map(part),
+      lowRes: try lowRes.map(part), augLevels: try augLevels.map(part))
   }
 }

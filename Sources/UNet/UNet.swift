@@ -47,7 +47,7 @@ package final class UNet {
   /// - Parameters:
   ///   - x: (N, in_channels, H, W) f32; H and W any multiple of what the levels halve.
   ///   - timesteps: (N), f32 or i64; fractions are allowed.
-  ///   - labels: (N) i64, exactly when the network knows labels.
+  ///   - labels: (N) i64, exactly when the network knows labels; see `ClassLabels` for the null class.
   ///   - lowRes: (N, in_channels, h, w) f32, exactly for a super-resolution network.
   ///   - augLevels: s, (N), exactly when the network is told it.
   ///   - training: Whether dropout drops.

@@ -183,6 +183,7 @@ import Testing
     expect("y (labels) is missing", y: .some(nil))
     expect("y (labels) is f32", y: try Tensor.zeros(shape: [3]))
     expect("y (labels) has 4", y: try Tensor([Int64(0), 4, 1], shape: [3]))
+    expect("y (labels) has -2", y: try Tensor([Int64(0), -2, 1], shape: [3]))
     expect("low_res is missing", lowRes: .some(nil))
     expect("low_res has shape [3, 1, 2, 2]", lowRes: try Tensor.zeros(shape: [3, 1, 2, 2]))
     expect("s (augmentation levels) is missing", s: .some(nil))
