@@ -125,7 +125,7 @@ extension Manifest: Decodable {
 
 extension Manifest.Stage: Decodable {
   private enum Key: String, CodingKey, CaseIterable {
-    case name, resolution, weights, network, schedule, prediction, variance, conditioning, sampler, dtype
+    case name, resolution, weights, network, schedule, prediction, variance, conditioning, sampler, guidance, dtype
   }
 
   private enum Precision: String, CaseIterable { case f32, bf16 }
@@ -148,6 +148,7 @@ extension Manifest.Stage: Decodable {
     variance = try values.choice(Variance.self, forKey: .variance)
     conditioning = try values.decodeIfPresent(Manifest.Conditioning.self, forKey: .conditioning)
     sampler = try values.decode(Manifest.DefaultSampler.self, forKey: .sampler)
+    guidance = try values.decodeIfPresent(GuidanceSetting.self, forKey: .guidance)?.value
     dtype = try values.choice(Precision.self, forKey: .dtype) == .f32 ? .f32 : .bf16
     guard network.imageSize == resolution else {
       throw values.problem(.network, "image_size \(network.imageSize) is not the stage's resolution \(resolution)")
@@ -162,6 +163,9 @@ extension Manifest.Stage: Decodable {
     if case .gaussian = conditioning?.augmentation { takesAug = true }
     guard network.augLevels == takesAug else {
       throw values.problem(.network, "aug_levels is \(network.augLevels): it is true exactly for Gaussian augmentation")
+    }
+    guard guidance == nil || network.numClasses != nil else {
+      throw values.problem(.guidance, "the network knows no labels (network.num_classes), so there is nothing to guide it by: leave it out")
     }
     guard sampler.steps <= schedule.steps else {
       throw values.problem(.sampler, "\(sampler.steps) steps are more than the \(schedule.steps) training steps")
@@ -236,6 +240,23 @@ extension Manifest.DefaultSampler: Decodable {
     spacing = try values.decodeIfPresent(Spacing.self, forKey: .spacing)?.value ?? .uniform
     guard try values.decodeIfPresent(Double.self, forKey: .eta) ?? 0 == 0 else {
       throw values.problem(.eta, "must be 0 or left out: another eta is a job's choice (--eta)")
+    }
+  }
+}
+
+/// `{"weight": 2, "threshold": 0.995}`; without a threshold there is no dynamic thresholding.
+private struct GuidanceSetting: Decodable {
+  private enum Key: String, CodingKey, CaseIterable { case weight, threshold }
+
+  let value: Guidance
+
+  init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(Key.self)
+    let weight = try values.number(Guidance.weights, forKey: .weight)
+    do {
+      value = try Guidance(weight: weight, threshold: values.decodeIfPresent(Double.self, forKey: .threshold))
+    } catch let error as DiffusionError {
+      throw values.problem(.threshold, error.message)
     }
   }
 }

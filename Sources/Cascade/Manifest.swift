@@ -25,6 +25,9 @@ package struct Manifest: Hashable, Sendable {
     package let conditioning: Conditioning?
     /// What a job that names none gets.
     package let sampler: DefaultSampler
+    /// Of a network that was trained with labels left out, so that it knows the null class: what a job that asks for no weight gets. `nil`: the
+    /// stage cannot be guided.
+    package let guidance: Guidance?
     /// What the network is computed in where the device multiplies it natively: f32 or bf16; see `NumericsClass.dtype`.
     package let dtype: DType
 

@@ -7,13 +7,18 @@ package struct StageOverride: Hashable, Sendable {
   package var sampler: String?
   package var eta: Double?
   package var aug: Int?
+  /// Weight of classifier-free guidance; 1: none.
+  package var guidance: Double?
 
-  package init(stage: String, steps: Int? = nil, sampler: String? = nil, eta: Double? = nil, aug: Int? = nil) {
+  package init(
+    stage: String, steps: Int? = nil, sampler: String? = nil, eta: Double? = nil, aug: Int? = nil, guidance: Double? = nil
+  ) {
     self.stage = stage
     self.steps = steps
     self.sampler = sampler
     self.eta = eta
     self.aug = aug
+    self.guidance = guidance
   }
 }
 
@@ -27,6 +32,8 @@ package struct SamplingOptions: Hashable, Sendable {
     package let eta: Double
     /// s, the level of the input's Gaussian augmentation; 0: none.
     package let aug: Int
+    /// `nil`: none, and the network is called once a step.
+    package let guidance: Guidance?
   }
 
   /// Of each stage of the pipeline, in order.
@@ -68,7 +75,8 @@ package struct SamplingOptions: Hashable, Sendable {
             ? "stage \(stage.name): augmentation level \(aug); choose 0 (none) to \(stage.maxAug), the highest it was trained with"
             : "stage \(stage.name) takes no augmentation level; leave it out")
       }
-      stages.append(Stage(kind: kind, steps: steps, spacing: stage.sampler.spacing, eta: eta, aug: aug))
+      let guidance = try Self.guidance(override?.guidance, of: stage)
+      stages.append(Stage(kind: kind, steps: steps, spacing: stage.sampler.spacing, eta: eta, aug: aug, guidance: guidance))
     }
     if truncated, manifest.stages.count < 2 || !manifest.stages[1].takesAug {
       throw CascadeError(
@@ -76,5 +84,23 @@ package struct SamplingOptions: Hashable, Sendable {
     }
     self.stages = stages
     self.truncated = truncated
+  }
+
+  /// With a weight of 1 there is none.
+  private static func guidance(_ weight: Double?, of stage: Manifest.Stage) throws(CascadeError) -> Guidance? {
+    guard let own = stage.guidance else {
+      guard weight == nil || weight == 1 else {
+        throw CascadeError(
+          .options,
+          "stage \(stage.name) cannot be guided: it has no guidance in \(Manifest.fileName), which says that it knows the null class")
+      }
+      return nil
+    }
+    do {
+      let wanted = try Guidance(weight: weight ?? own.weight, threshold: own.threshold)
+      return wanted.weight == 1 ? nil : wanted
+    } catch {
+      throw CascadeError(.options, "stage \(stage.name): \(error.message)")
+    }
   }
 }

@@ -49,20 +49,22 @@ package final class StageEngine {
     try StageRun(recipe, label: label, seed: seed, options: options, input: input, checkpoint: checkpoint)
   }
 
-  /// One denoising step of each run; none is finished. If this throws, none has moved.
+  /// One denoising step of each run; none is finished. If this throws, none has moved. Runs with guidance go through the network twice, in the same
+  /// batch: with their label, and as the null class.
   package func advance(_ runs: [StageRun]) throws(CascadeError) {
     guard !runs.isEmpty else { return }
+    let guided = runs.indices.filter { runs[$0].guidance != nil }
     let outputs: [Float]
     do {
-      outputs = try predict(runs)
+      outputs = try predict(runs.map { ($0, $0.label) } + guided.map { (runs[$0], nil) })
     } catch {
       throw CascadeError(.computation, "stage \(recipe.stage.name) failed at a step: \(error)")
     }
-    let count = outputs.count / runs.count
+    let count = outputs.count / (runs.count + guided.count)
     outputs.withUnsafeBufferPointer { outputs in
-      for (index, run) in runs.enumerated() {
-        run.advance(UnsafeBufferPointer(rebasing: outputs[index * count..<(index + 1) * count]))
-      }
+      func output(_ row: Int) -> UnsafeBufferPointer<Float> { UnsafeBufferPointer(rebasing: outputs[row * count..<(row + 1) * count]) }
+      let nullRows = Dictionary(uniqueKeysWithValues: zip(guided, runs.count...))
+      for (index, run) in runs.enumerated() { run.advance(output(index), unconditional: nullRows[index].map(output)) }
     }
   }
 
@@ -78,13 +80,14 @@ package final class StageEngine {
   /// `count` samples' worth of products, shared out among threads as a step is.
   func run(_ products: [MatrixProduct], count: Int) throws { try network.run(products, count: count) }
 
-  /// The network's outputs, one run after the other.
-  private func predict(_ runs: [StageRun]) throws -> [Float] {
+  /// The network's outputs, one row after the other; a row without a label is of the null class.
+  private func predict(_ rows: [(run: StageRun, label: Int?)]) throws -> [Float] {
     let configuration = network.configuration
-    let (count, side) = (runs.count, recipe.stage.resolution)
+    let (count, side) = (rows.count, recipe.stage.resolution)
+    let runs = rows.map(\.run)
     let x = try Tensor(runs.flatMap(\.x), shape: [count, 3, side, side])
     let timesteps = try Tensor(runs.map { Float($0.timestep) }, shape: [count])
-    let labels = configuration.numClasses == nil ? nil : try Tensor(runs.map { Int64($0.label) }, shape: [count])
+    let labels = configuration.numClasses == nil ? nil : try ClassLabels.tensor(rows.map(\.label))
     var lowRes: Tensor?
     if let low = recipe.lowResolution { lowRes = try Tensor(runs.flatMap { $0.lowRes ?? [] }, shape: [count, 3, low, low]) }
     let levels = configuration.augLevels ? try Tensor(runs.map { Float($0.aug) }, shape: [count]) : nil

@@ -7,6 +7,8 @@ package final class StageRun {
   let lowRes: [Float]?
   /// s, for a network that is told it.
   let aug: Int
+  /// `nil`: none.
+  let guidance: Guidance?
   let sampler: Sampler
   private let noise: NoiseSource
   private let resultName: String
@@ -39,12 +41,13 @@ package final class StageRun {
     lowResolution = recipe.lowResolution
     noise = NoiseSource(seed: seed, stage: UInt8(truncatingIfNeeded: recipe.index))
     aug = own.aug
+    guidance = own.guidance
     let isTruncated = options.truncated && recipe.index == 0
     resultName = isTruncated ? "z_s" : "x0"
     do {
       sampler = try Sampler(
         own.kind, steps: own.steps, spacing: own.spacing, eta: own.eta, schedule: recipe.schedule, prediction: stage.prediction,
-        variance: stage.variance, until: isTruncated ? options.stages[1].aug : 0)
+        variance: stage.variance, until: isTruncated ? options.stages[1].aug : 0, threshold: own.guidance?.threshold)
     } catch {
       throw CascadeError(.options, "stage \(stage.name): \(error.message)")
     }
@@ -74,7 +77,18 @@ package final class StageRun {
 
   var x: [Float] { state.x }
 
-  func advance(_ modelOutput: UnsafeBufferPointer<Float>) { sampler.advance(&state, modelOutput: modelOutput, noise: noise) }
+  /// - Parameters:
+  ///   - modelOutput: the network's, for the run's label.
+  ///   - unconditional: the same for the null class, of a run with guidance.
+  func advance(_ modelOutput: UnsafeBufferPointer<Float>, unconditional: UnsafeBufferPointer<Float>? = nil) {
+    guard let guidance, let unconditional else {
+      sampler.advance(&state, modelOutput: modelOutput, noise: noise)
+      return
+    }
+    guidance.combine(modelOutput, unconditional: unconditional, count: x.count).withUnsafeBufferPointer {
+      sampler.advance(&state, modelOutput: $0, noise: noise)
+    }
+  }
 
   /// Everything that is needed to go on elsewhere with equal bytes, besides the run's input.
   package func checkpoint() -> StageCheckpoint {

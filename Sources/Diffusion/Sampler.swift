@@ -22,25 +22,27 @@ package struct Sampler: Hashable, Sendable {
   private let table: [Step]
   private let trainSteps: Int
   private let clips: Bool
+  private let threshold: Double?
 
   /// - Parameters:
   ///   - steps: 1…T network calls over the whole range.
   ///   - eta: of DDIM, 0…1; the others ignore it.
   ///   - s: where a truncated run stops: it yields z_s, at the noise level of index s-1. Visits only the indices >= s of the same spacing.
   ///   - clip: whether x̂_0 is clipped to [-1, 1].
+  ///   - threshold: of dynamic thresholding, in place of clipping; see `Guidance`.
   package init(
     _ kind: SamplerKind, steps: Int, spacing: StepSpacing = .uniform, eta: Double = 0, schedule: Schedule, prediction: Prediction,
-    variance: Variance = .fixedSmall, until s: Int = 0, clip: Bool = true
+    variance: Variance = .fixedSmall, until s: Int = 0, clip: Bool = true, threshold: Double? = nil
   ) throws(DiffusionError) {
     try self.init(
       kind, indices: spacing.indices(steps, schedule), eta: eta, schedule: schedule, prediction: prediction, variance: variance, until: s,
-      clip: clip)
+      clip: clip, threshold: threshold)
   }
 
   /// `indices`: ascending original indices, see `StepSpacing` and `Respacing`.
   package init(
     _ kind: SamplerKind, indices: [Int], eta: Double = 0, schedule: Schedule, prediction: Prediction, variance: Variance = .fixedSmall,
-    until s: Int = 0, clip: Bool = true
+    until s: Int = 0, clip: Bool = true, threshold: Double? = nil
   ) throws(DiffusionError) {
     guard eta >= 0, eta <= 1 else { throw DiffusionError(.eta, "eta \(eta): choose between 0 (deterministic) and 1") }
     guard let first = indices.first, let last = indices.last, first >= 0, last < schedule.steps,
@@ -51,7 +53,8 @@ package struct Sampler: Hashable, Sendable {
     }
     self.kind = kind
     self.variance = variance
-    self.clips = clip
+    self.clips = clip && threshold == nil
+    self.threshold = threshold
     self.trainSteps = schedule.steps
     let kept = indices.filter { $0 >= s }
     self.timesteps = kept.reversed()
@@ -102,10 +105,11 @@ package struct Sampler: Hashable, Sendable {
     precondition(
       state.history.count == step.previous.count && state.history.allSatisfy { $0.count == count },
       "this step needs other previous estimates")
-    let estimate = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+    var estimate = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
       for i in 0..<count { buffer[i] = step.estimate(state.x[i], modelOutput[i], clips) }
       initialized = count
     }
+    if let threshold { Guidance.threshold(&estimate, part: threshold) }
     state.x.withUnsafeMutableBufferPointer { x in
       estimate.withUnsafeBufferPointer { estimate in
         for i in 0..<count { x[i] = step.x * x[i] + step.x0 * estimate[i] }

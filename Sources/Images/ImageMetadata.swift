@@ -5,19 +5,23 @@ package struct StageText: Hashable, Sendable {
   package var eta: Double
   /// Level of conditioning augmentation; 0: none.
   package var aug: Int
+  /// Weight of classifier-free guidance; `nil`: the pipeline's own.
+  package var guidance: Double?
 
-  package init(stage: String, sampler: String, steps: Int, eta: Double = 0, aug: Int = 0) {
+  package init(stage: String, sampler: String, steps: Int, eta: Double = 0, aug: Int = 0, guidance: Double? = nil) {
     self.stage = stage
     self.sampler = sampler
     self.steps = steps
     self.eta = eta
     self.aug = aug
+    self.guidance = guidance
   }
 
   var text: String {
     var parts = ["\(stage): \(sampler)", "\(steps) \(steps == 1 ? "step" : "steps")"]
     if eta != 0 { parts.append("eta \(eta)") }
     if aug != 0 { parts.append("aug \(aug)") }
+    if let guidance { parts.append("guidance \(guidance)") }
     return parts.joined(separator: ", ")
   }
 }

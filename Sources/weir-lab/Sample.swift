@@ -43,6 +43,11 @@ struct Sample: ParsableCommand {
   @Option(help: ArgumentHelp("Level s of the noise added to a stage's input: sr64=100.", valueName: "stage=s,…"))
   var aug: [String] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Weight of classifier-free guidance, 1: none; for stages with guidance in cascade.json: base32=2.", valueName: "stage=w,…"))
+  var guidance: [String] = []
+
   @Flag(help: "Stop the first stage at the second's level s instead of noising its output.")
   var truncated = false
 
@@ -134,8 +139,12 @@ struct Sample: ParsableCommand {
 
   private func png(_ image: NamedArray, label: String, seed: UInt64, options: SamplingOptions, _ sampler: SerialSampler) throws -> [UInt8] {
     let manifest = sampler.pipeline.manifest
-    let stages = zip(manifest.stages, options.stages).map {
-      StageText(stage: $0.name, sampler: $1.kind.rawValue, steps: $1.steps, eta: $1.eta, aug: $1.aug)
+    let stages = zip(manifest.stages, options.stages).map { stage, own in
+      // The pipeline's own weight goes without saying, as in the images that a fleet makes.
+      let weight = own.guidance?.weight ?? 1
+      return StageText(
+        stage: stage.name, sampler: own.kind.rawValue, steps: own.steps, eta: own.eta, aug: own.aug,
+        guidance: weight == stage.guidance?.weight ?? 1 ? nil : weight)
     }
     return try RGBImage(chw: image.values, width: image.shape[2], height: image.shape[1]).png(
       text: imageMetadata(
@@ -150,9 +159,13 @@ struct Sample: ParsableCommand {
     let samplers = try StageValues("--sampler", sampler, stages: names) { $0 }
     let etas = try StageValues("--eta", eta, stages: names) { Double($0) }
     let augs = try StageValues("--aug", aug, stages: nil) { Int($0) }
-    let given = Set(steps.values.keys).union(samplers.values.keys).union(etas.values.keys).union(augs.values.keys)
+    let weights = try StageValues("--guidance", guidance, stages: nil) { Double($0) }
+    let given = Set(steps.values.keys).union(samplers.values.keys).union(etas.values.keys).union(augs.values.keys).union(
+      weights.values.keys)
     return given.sorted().map {
-      StageOverride(stage: $0, steps: steps.values[$0], sampler: samplers.values[$0], eta: etas.values[$0], aug: augs.values[$0])
+      StageOverride(
+        stage: $0, steps: steps.values[$0], sampler: samplers.values[$0], eta: etas.values[$0], aug: augs.values[$0],
+        guidance: weights.values[$0])
     }
   }
 

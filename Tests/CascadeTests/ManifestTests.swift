@@ -55,6 +55,12 @@ import UNet
     ("[0.4, 0.6]", "[0.6, 0.4]", "stages[2].conditioning.augmentation.sigma: "),
     ("\"probability\": 0.5", "\"probability\": 1.5", "probability: 1.5 is not in 0.0 to 1.0"),
     ("\"dtype\": \"bf16\"", "\"dtype\": \"f16\"", "stages[0].dtype: "),
+    ("\"weight\": 1 }", "\"weight\": -1 }", "stages[0].guidance.weight: -1.0 is not in 0.0 to 100.0"),
+    ("\"threshold\": 0.9", "\"threshold\": 1.5", "stages[1].guidance.threshold: threshold 1.5: choose a part"),
+    (
+      "\"num_classes\": 3, \"attention", "\"attention",
+      "stages[0].guidance: the network knows no labels"
+    ),
     ("\"labels\":", "\"labels\"", "cascade.json: not valid JSON: "), ("\"stages\": [", "\"stages\": [ 3,", "stages[0]: "),
   ]) func namesWhatIsWrong(_ find: String, _ replacement: String, _ message: String) throws {
     let pipeline = try TinyPipeline.shared.get().copy()

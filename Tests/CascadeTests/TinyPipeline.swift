@@ -57,7 +57,7 @@ struct TinyPipeline {
           "network": { "image_size": 8, "model_channels": 32, "num_res_blocks": 1, "channel_mult": [1, 2], "num_head_channels": 32,
             "num_classes": 3, "attention_resolutions": [4], "resblock_updown": true, "learn_sigma": true },
           "schedule": { "kind": "cosine", "steps": 1000 }, "prediction": "epsilon", "variance": "learned_range", "conditioning": null,
-          "sampler": { "kind": "ddpm", "steps": 5, "eta": 0 }, "dtype": "bf16"
+          "sampler": { "kind": "ddpm", "steps": 5, "eta": 0 }, "guidance": { "weight": 1 }, "dtype": "bf16"
         },
         {
           "name": "sr16", "resolution": 16, "weights": "sr16.safetensors",
@@ -66,7 +66,7 @@ struct TinyPipeline {
           "schedule": { "kind": "cosine", "steps": 1000 }, "prediction": "v", "variance": "fixed_small",
           "conditioning": { "upsampling": "bilinear", "augmentation": { "kind": "gaussian", "max_level": 600, "default_level": 100 } },
           "sampler": { "kind": "dpm++2m", "steps": 4, "spacing": { "kind": "karras", "rho": 7, "sigma_min": 0.05, "sigma_max": 80 } },
-          "dtype": "bf16"
+          "guidance": { "weight": 1, "threshold": 0.9 }, "dtype": "bf16"
         },
         {
           "name": "sr64", "resolution": 64, "weights": "sr64.safetensors",

@@ -77,12 +77,14 @@ func randomImage(_ width: Int, _ height: Int, seed: UInt64) -> RGBImage {
     let texts = imageMetadata(
       label: "clay", seed: .max, pipeline: "avatars", digest: "00ff",
       stages: [
-        StageText(stage: "base32", sampler: "ddim", steps: 20, eta: 0.5), StageText(stage: "sr64", sampler: "dpm++2m", steps: 1, aug: 100),
+        StageText(stage: "base32", sampler: "ddim", steps: 20, eta: 0.5),
+        StageText(stage: "sr64", sampler: "dpm++2m", steps: 1, aug: 100, guidance: 1.5),
       ], truncated: true, numerics: "cpu/avx2/2.13/bf16")
     #expect(
       texts.map { "\($0.key)=\($0.value)" } == [
         "Software=Weir", "weir:label=clay", "weir:seed=18446744073709551615", "weir:pipeline=avatars", "weir:digest=00ff",
-        "weir:sampler=base32: ddim, 20 steps, eta 0.5; sr64: dpm++2m, 1 step, aug 100; truncated", "weir:numerics=cpu/avx2/2.13/bf16",
+        "weir:sampler=base32: ddim, 20 steps, eta 0.5; sr64: dpm++2m, 1 step, aug 100, guidance 1.5; truncated",
+        "weir:numerics=cpu/avx2/2.13/bf16",
       ])
   }
 }
