@@ -60,12 +60,13 @@ enum Admission {
     throw Refusal(.invalid, "no label '\(clip(text, 100))'; labels are \(shown), or 0…\(labels.count - 1), or all")
   }
 
-  /// Options of every stage in order, nothing absent. Those asked for under an empty name are every stage's, where it takes them; those that
+  /// Options of every stage in order, nothing absent but the guidance of those that can't be guided. Those asked for under an empty name are every stage's, where it takes them; those that
   /// name a stage come on top.
   static func options(_ asked: [StageOptions], truncated: Bool, for pipeline: PipelineInfo) throws(Refusal) -> [StageOptions] {
     var resolved = pipeline.stages.map { stage in
       StageOptions(
-        stage: stage.name, steps: stage.defaultSteps, sampler: stage.defaultSampler, eta: 0, aug: stage.takesAug ? stage.defaultAug : 0)
+        stage: stage.name, steps: stage.defaultSteps, sampler: stage.defaultSampler, eta: 0, aug: stage.takesAug ? stage.defaultAug : 0,
+        guidance: stage.defaultGuidance)
     }
     var seen: Set<String> = []
     for option in asked.filter({ $0.stage.isEmpty }) + asked.filter({ !$0.stage.isEmpty }) {
@@ -111,6 +112,15 @@ enum Admission {
         throw Refusal(.invalid, "stage \(stage.name): augmentation level \(aug) is not in 0…\(stage.trainSteps)")
       }
       resolved.aug = aug
+    }
+    if let guidance = option.guidance, stage.defaultGuidance != nil || !option.stage.isEmpty {
+      guard stage.defaultGuidance != nil || guidance == 1 else {
+        throw Refusal(.invalid, "stage \(stage.name) can't be guided: its network knows no null class; leave the guidance out")
+      }
+      guard guidance >= 0, guidance <= 100 else {
+        throw Refusal(.invalid, "stage \(stage.name): guidance \(guidance) is not in 0…100")
+      }
+      if stage.defaultGuidance != nil { resolved.guidance = guidance }
     }
   }
 }

@@ -11,6 +11,8 @@ struct StageRow: Codable {
   var defaultSampler: String
   var defaultAug: UInt32
   var takesAug: Bool
+  /// Absent in files of old, too.
+  var defaultGuidance: Double?
 
   init(_ stage: StageInfo) {
     name = stage.name
@@ -20,12 +22,13 @@ struct StageRow: Codable {
     defaultSampler = stage.defaultSampler
     defaultAug = stage.defaultAug
     takesAug = stage.takesAug
+    defaultGuidance = stage.defaultGuidance
   }
 
   var value: StageInfo {
     StageInfo(
       name: name, resolution: resolution, trainSteps: trainSteps, defaultSteps: defaultSteps, defaultSampler: defaultSampler,
-      defaultAug: defaultAug, takesAug: takesAug)
+      defaultAug: defaultAug, takesAug: takesAug, defaultGuidance: defaultGuidance)
   }
 }
 
@@ -35,6 +38,8 @@ struct OptionsRow: Codable {
   var sampler: String
   var eta: Double
   var aug: UInt32
+  /// Absent in files of old, too.
+  var guidance: Double?
 
   init(_ options: StageOptions) {
     stage = options.stage
@@ -42,9 +47,10 @@ struct OptionsRow: Codable {
     sampler = options.sampler ?? ""
     eta = options.eta ?? 0
     aug = options.aug ?? 0
+    guidance = options.guidance
   }
 
-  var value: StageOptions { StageOptions(stage: stage, steps: steps, sampler: sampler, eta: eta, aug: aug) }
+  var value: StageOptions { StageOptions(stage: stage, steps: steps, sampler: sampler, eta: eta, aug: aug, guidance: guidance) }
 }
 
 /// Numbers in the `state` and `dtype` columns.

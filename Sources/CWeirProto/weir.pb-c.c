@@ -2710,7 +2710,7 @@ const ProtobufCMessageDescriptor weir__v1__envelope__descriptor =
   (ProtobufCMessageInit) weir__v1__envelope__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__stage_info__field_descriptors[7] =
+static const ProtobufCFieldDescriptor weir__v1__stage_info__field_descriptors[8] =
 {
   {
     "name",
@@ -2796,9 +2796,22 @@ static const ProtobufCFieldDescriptor weir__v1__stage_info__field_descriptors[7]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "default_guidance",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Weir__V1__StageInfo, guidance_choice_case),
+    offsetof(Weir__V1__StageInfo, default_guidance),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__stage_info__field_indices_by_name[] = {
   5,   /* field[5] = default_aug */
+  7,   /* field[7] = default_guidance */
   4,   /* field[4] = default_sampler */
   3,   /* field[3] = default_steps */
   0,   /* field[0] = name */
@@ -2809,7 +2822,7 @@ static const unsigned weir__v1__stage_info__field_indices_by_name[] = {
 static const ProtobufCIntRange weir__v1__stage_info__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor weir__v1__stage_info__descriptor =
 {
@@ -2819,7 +2832,7 @@ const ProtobufCMessageDescriptor weir__v1__stage_info__descriptor =
   "Weir__V1__StageInfo",
   "weir.v1",
   sizeof(Weir__V1__StageInfo),
-  7,
+  8,
   weir__v1__stage_info__field_descriptors,
   weir__v1__stage_info__field_indices_by_name,
   1,  weir__v1__stage_info__number_ranges,
@@ -2903,7 +2916,7 @@ const ProtobufCMessageDescriptor weir__v1__pipeline_info__descriptor =
   (ProtobufCMessageInit) weir__v1__pipeline_info__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__stage_options__field_descriptors[5] =
+static const ProtobufCFieldDescriptor weir__v1__stage_options__field_descriptors[6] =
 {
   {
     "stage",
@@ -2965,10 +2978,23 @@ static const ProtobufCFieldDescriptor weir__v1__stage_options__field_descriptors
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "guidance",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Weir__V1__StageOptions, guidance_choice_case),
+    offsetof(Weir__V1__StageOptions, guidance),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__stage_options__field_indices_by_name[] = {
   4,   /* field[4] = aug */
   3,   /* field[3] = eta */
+  5,   /* field[5] = guidance */
   2,   /* field[2] = sampler */
   0,   /* field[0] = stage */
   1,   /* field[1] = steps */
@@ -2976,7 +3002,7 @@ static const unsigned weir__v1__stage_options__field_indices_by_name[] = {
 static const ProtobufCIntRange weir__v1__stage_options__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor weir__v1__stage_options__descriptor =
 {
@@ -2986,7 +3012,7 @@ const ProtobufCMessageDescriptor weir__v1__stage_options__descriptor =
   "Weir__V1__StageOptions",
   "weir.v1",
   sizeof(Weir__V1__StageOptions),
-  5,
+  6,
   weir__v1__stage_options__field_descriptors,
   weir__v1__stage_options__field_indices_by_name,
   1,  weir__v1__stage_options__number_ranges,

@@ -5,10 +5,10 @@ package struct StageText: Hashable, Sendable {
   package var eta: Double
   /// Level of conditioning augmentation; 0: none.
   package var aug: Int
-  /// Weight of classifier-free guidance; `nil`: the pipeline's own.
-  package var guidance: Double?
+  /// Weight of classifier-free guidance; 1: none.
+  package var guidance: Double
 
-  package init(stage: String, sampler: String, steps: Int, eta: Double = 0, aug: Int = 0, guidance: Double? = nil) {
+  package init(stage: String, sampler: String, steps: Int, eta: Double = 0, aug: Int = 0, guidance: Double = 1) {
     self.stage = stage
     self.sampler = sampler
     self.steps = steps
@@ -21,7 +21,7 @@ package struct StageText: Hashable, Sendable {
     var parts = ["\(stage): \(sampler)", "\(steps) \(steps == 1 ? "step" : "steps")"]
     if eta != 0 { parts.append("eta \(eta)") }
     if aug != 0 { parts.append("aug \(aug)") }
-    if let guidance { parts.append("guidance \(guidance)") }
+    if guidance != 1 { parts.append("guidance \(guidance)") }
     return parts.joined(separator: ", ")
   }
 }

@@ -140,7 +140,7 @@ extension StageOverride {
   fileprivate init(_ options: StageOptions) {
     self.init(
       stage: options.stage, steps: options.steps.map { Int($0) }, sampler: options.sampler, eta: options.eta,
-      aug: options.aug.map { Int($0) })
+      aug: options.aug.map { Int($0) }, guidance: options.guidance)
   }
 }
 
@@ -153,7 +153,7 @@ extension PipelineInfo {
         StageInfo(
           name: stage.name, resolution: UInt32(clamping: stage.resolution), trainSteps: UInt32(clamping: stage.schedule.steps),
           defaultSteps: UInt32(clamping: stage.sampler.steps), defaultSampler: stage.sampler.kind.rawValue,
-          defaultAug: UInt32(clamping: stage.defaultAug), takesAug: stage.takesAug)
+          defaultAug: UInt32(clamping: stage.defaultAug), takesAug: stage.takesAug, defaultGuidance: stage.guidance?.weight)
       })
   }
 }

@@ -72,10 +72,12 @@ public struct StageInfo: Hashable, Sendable {
   public var defaultSampler: String
   public var defaultAug: UInt32
   public var takesAug: Bool
+  /// Weight of classifier-free guidance, 1: none; `nil`: the stage can't be guided.
+  public var defaultGuidance: Double?
 
   public init(
     name: String, resolution: UInt32, trainSteps: UInt32, defaultSteps: UInt32, defaultSampler: String, defaultAug: UInt32 = 0,
-    takesAug: Bool = false
+    takesAug: Bool = false, defaultGuidance: Double? = nil
   ) {
     self.name = name
     self.resolution = resolution
@@ -84,6 +86,7 @@ public struct StageInfo: Hashable, Sendable {
     self.defaultSampler = defaultSampler
     self.defaultAug = defaultAug
     self.takesAug = takesAug
+    self.defaultGuidance = defaultGuidance
   }
 }
 
@@ -109,13 +112,18 @@ public struct StageOptions: Hashable, Sendable {
   public var sampler: String?
   public var eta: Double?
   public var aug: UInt32?
+  /// Weight of classifier-free guidance; 1: none.
+  public var guidance: Double?
 
-  public init(stage: String, steps: UInt32? = nil, sampler: String? = nil, eta: Double? = nil, aug: UInt32? = nil) {
+  public init(
+    stage: String, steps: UInt32? = nil, sampler: String? = nil, eta: Double? = nil, aug: UInt32? = nil, guidance: Double? = nil
+  ) {
     self.stage = stage
     self.steps = steps
     self.sampler = sampler
     self.eta = eta
     self.aug = aug
+    self.guidance = guidance
   }
 }
 

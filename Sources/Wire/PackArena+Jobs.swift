@@ -160,6 +160,10 @@ extension PackArena {
         message.aug_choice_case = WEIR__V1__STAGE_OPTIONS__AUG_CHOICE_AUG
         message.aug = aug
       }
+      if let guidance = options.guidance {
+        message.guidance_choice_case = WEIR__V1__STAGE_OPTIONS__GUIDANCE_CHOICE_GUIDANCE
+        message.guidance = guidance
+      }
     }
   }
 

@@ -114,6 +114,10 @@ extension PackArena {
           message.default_sampler = try name(stage.defaultSampler, "a sampler's name")
           message.default_aug = stage.defaultAug
           message.takes_aug = stage.takesAug ? 1 : 0
+          if let guidance = stage.defaultGuidance {
+            message.guidance_choice_case = WEIR__V1__STAGE_INFO__GUIDANCE_CHOICE_DEFAULT_GUIDANCE
+            message.default_guidance = guidance
+          }
         }
       }
     }

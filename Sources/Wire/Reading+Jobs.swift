@@ -120,6 +120,9 @@ extension StageOptions {
       sampler: sampler.isEmpty ? nil : sampler)
     if message.eta_choice_case == WEIR__V1__STAGE_OPTIONS__ETA_CHOICE_ETA { eta = try Reading.finite(message.eta, "eta") }
     if message.aug_choice_case == WEIR__V1__STAGE_OPTIONS__AUG_CHOICE_AUG { aug = message.aug }
+    if message.guidance_choice_case == WEIR__V1__STAGE_OPTIONS__GUIDANCE_CHOICE_GUIDANCE {
+      guidance = try Reading.finite(message.guidance, "guidance")
+    }
   }
 }
 

@@ -127,6 +127,9 @@ extension StageInfo {
       name: try Reading.name(message.name, "a stage's name"), resolution: message.resolution, trainSteps: message.train_steps,
       defaultSteps: message.default_steps, defaultSampler: try Reading.name(message.default_sampler, "a sampler's name"),
       defaultAug: message.default_aug, takesAug: message.takes_aug != 0)
+    if message.guidance_choice_case == WEIR__V1__STAGE_INFO__GUIDANCE_CHOICE_DEFAULT_GUIDANCE {
+      defaultGuidance = try Reading.finite(message.default_guidance, "guidance")
+    }
   }
 }
 

@@ -45,7 +45,7 @@ struct Sample: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Weight of classifier-free guidance, 1: none; for stages with guidance in cascade.json: base32=2.", valueName: "stage=w,…"))
+      "Weight of classifier-free guidance, 1: none: for every stage that can be guided, or base32=2,…", valueName: "w"))
   var guidance: [String] = []
 
   @Flag(help: "Stop the first stage at the second's level s instead of noising its output.")
@@ -139,12 +139,9 @@ struct Sample: ParsableCommand {
 
   private func png(_ image: NamedArray, label: String, seed: UInt64, options: SamplingOptions, _ sampler: SerialSampler) throws -> [UInt8] {
     let manifest = sampler.pipeline.manifest
-    let stages = zip(manifest.stages, options.stages).map { stage, own in
-      // The pipeline's own weight goes without saying, as in the images that a fleet makes.
-      let weight = own.guidance?.weight ?? 1
-      return StageText(
-        stage: stage.name, sampler: own.kind.rawValue, steps: own.steps, eta: own.eta, aug: own.aug,
-        guidance: weight == stage.guidance?.weight ?? 1 ? nil : weight)
+    let stages = zip(manifest.stages, options.stages).map {
+      StageText(
+        stage: $0.name, sampler: $1.kind.rawValue, steps: $1.steps, eta: $1.eta, aug: $1.aug, guidance: $1.guidance?.weight ?? 1)
     }
     return try RGBImage(chw: image.values, width: image.shape[2], height: image.shape[1]).png(
       text: imageMetadata(
@@ -159,7 +156,8 @@ struct Sample: ParsableCommand {
     let samplers = try StageValues("--sampler", sampler, stages: names) { $0 }
     let etas = try StageValues("--eta", eta, stages: names) { Double($0) }
     let augs = try StageValues("--aug", aug, stages: nil) { Int($0) }
-    let weights = try StageValues("--guidance", guidance, stages: nil) { Double($0) }
+    let guided = manifest.stages.filter { $0.guidance != nil }.map(\.name)
+    let weights = try StageValues("--guidance", guidance, stages: guided) { Double($0) }
     let given = Set(steps.values.keys).union(samplers.values.keys).union(etas.values.keys).union(augs.values.keys).union(
       weights.values.keys)
     return given.sorted().map {

@@ -39,7 +39,7 @@ struct ImageFolder: Sendable {
     let stages = status.options.map { options in
       StageText(
         stage: options.stage, sampler: options.sampler ?? "", steps: Int(options.steps ?? 0), eta: options.eta ?? 0,
-        aug: Int(options.aug ?? 0))
+        aug: Int(options.aug ?? 0), guidance: options.guidance ?? 1)
     }
     let text = imageMetadata(
       label: status.labelName(image.label) ?? String(image.label), seed: image.seed, pipeline: status.pipeline, digest: hex(status.digest),

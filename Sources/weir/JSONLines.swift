@@ -44,6 +44,7 @@ package enum JSONLines {
       var sampler: String?
       var eta: Double?
       var aug: UInt32?
+      var guidance: Double?
     }
 
     var event: String?
@@ -160,7 +161,9 @@ extension JSONLines.Job {
       },
       options: status.options.isEmpty
         ? nil
-        : status.options.map { Options(stage: $0.stage, steps: $0.steps, sampler: $0.sampler, eta: $0.eta, aug: $0.aug) },
+        : status.options.map {
+          Options(stage: $0.stage, steps: $0.steps, sampler: $0.sampler, eta: $0.eta, aug: $0.aug, guidance: $0.guidance)
+        },
       details: withDetails && !status.details.isEmpty
         ? status.details.map {
           Sample(

@@ -7,8 +7,11 @@ package enum StageOptionList {
   ///   - sampler: `NAME` for every stage, or `STAGE=NAME,…`
   ///   - eta: `X` for every stage, or `STAGE=X,…`
   ///   - aug: `sr64=100,…`
+  ///   - guidance: `W` for every stage that can be guided, or `STAGE=W,…`
   /// - Returns: In the order in which the stages are first named. Options for every stage come first, under the empty name.
-  package static func parse(steps: [String], sampler: [String], eta: [String], aug: [String]) throws(UsageError) -> [StageOptions] {
+  package static func parse(
+    steps: [String], sampler: [String], eta: [String], aug: [String], guidance: [String] = []
+  ) throws(UsageError) -> [StageOptions] {
     var options: [StageOptions] = []
     func update(_ stage: String, _ body: (inout StageOptions) -> Void) {
       if let index = options.firstIndex(where: { $0.stage == stage }) {
@@ -33,6 +36,12 @@ package enum StageOptionList {
     for (stage, text) in try pairs(aug, flag: "--aug", example: "sr64=100", stageNeeded: true) {
       guard let value = UInt32(text) else { throw UsageError("--aug \(stage)=\(text): the level is a number from 0 (no augmentation) on") }
       update(stage) { $0.aug = value }
+    }
+    for (stage, text) in try pairs(guidance, flag: "--guidance", example: "2 or base32=2", stageNeeded: false) {
+      guard let value = Double(text), value >= 0, value <= 100 else {
+        throw UsageError("--guidance \(text): the weight is a number from 0 to 100; 1 is none")
+      }
+      update(stage) { $0.guidance = value }
     }
     return options.filter { $0.stage.isEmpty } + options.filter { !$0.stage.isEmpty }
   }

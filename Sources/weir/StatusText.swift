@@ -121,6 +121,7 @@ package enum StatusText {
     var text = options.sampler ?? ""
     if let eta = options.eta, eta != 0 { text += " eta=\(eta)" }
     if let aug = options.aug, aug != 0 { text += " aug=\(aug)" }
+    if let guidance = options.guidance, guidance != 1 { text += " guidance=\(guidance)" }
     return text
   }
 

@@ -155,10 +155,15 @@ struct SamplingOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Conditioning-augmentation level of a stage's input: sr64=100.", valueName: "list"))
   var aug: [String] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Weight of classifier-free guidance, 1: none; STAGE=W for one stage. The pipeline says which can be guided.", valueName: "w"))
+  var guidance: [String] = []
+
   @Flag(help: "Truncated conditioning augmentation: stop the base stage at the level instead of adding noise to its output.")
   var truncated = false
 
   func options() throws(UsageError) -> [StageOptions] {
-    try StageOptionList.parse(steps: steps, sampler: sampler, eta: eta, aug: aug)
+    try StageOptionList.parse(steps: steps, sampler: sampler, eta: eta, aug: aug, guidance: guidance)
   }
 }

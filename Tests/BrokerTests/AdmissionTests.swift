@@ -9,7 +9,8 @@ struct AdmissionTests {
     stages: [
       StageInfo(name: "base", resolution: 32, trainSteps: 1000, defaultSteps: 20, defaultSampler: "dpm++2m"),
       StageInfo(
-        name: "up", resolution: 64, trainSteps: 100, defaultSteps: 10, defaultSampler: "dpm++2m", defaultAug: 50, takesAug: true),
+        name: "up", resolution: 64, trainSteps: 100, defaultSteps: 10, defaultSampler: "dpm++2m", defaultAug: 50, takesAug: true,
+        defaultGuidance: 1.5),
     ])
 
   @Test func allIsEveryLabel() throws {
@@ -34,13 +35,20 @@ struct AdmissionTests {
     #expect(
       try Admission.options(asked, truncated: false, for: pipeline) == [
         StageOptions(stage: "base", steps: 9, sampler: "ddim", eta: 0.5, aug: 0),
-        StageOptions(stage: "up", steps: 7, sampler: "ddim", eta: 1, aug: 30),
+        StageOptions(stage: "up", steps: 7, sampler: "ddim", eta: 1, aug: 30, guidance: 1.5),
       ])
+  }
+
+  /// Asked of every stage, guidance is that of the ones that can be guided; of one that can't be, only none.
+  @Test(arguments: [("", 3.0), ("up", 3), ("up", 0), ("base", 1)]) func guidance(_ stage: String, _ weight: Double) throws {
+    let options = try Admission.options([StageOptions(stage: stage, guidance: weight)], truncated: false, for: pipeline)
+    #expect(options.map(\.guidance) == [nil, stage == "base" ? 1.5 : weight])
   }
 
   @Test(arguments: [
     [StageOptions(stage: "", steps: 101)], [StageOptions(stage: "", sampler: "euler")], [StageOptions(stage: ""), StageOptions(stage: "")],
     [StageOptions(stage: "base", aug: 1)], [StageOptions(stage: "", aug: 101)], [StageOptions(stage: "other")],
+    [StageOptions(stage: "base", guidance: 2)], [StageOptions(stage: "up", guidance: -1)], [StageOptions(stage: "", guidance: 101)],
   ])
   func optionsThatMakeNoSense(_ asked: [StageOptions]) {
     #expect(throws: Refusal.self) { try Admission.options(asked, truncated: false, for: pipeline) }

@@ -18,7 +18,8 @@ struct JournalTests {
   func record(_ id: JobID, sequence: UInt64 = 0, samples: Int = 2, key: String = "") -> JobRecord {
     JobRecord(
       id: id, sequence: sequence, pipeline: pipeline.digest, key: key,
-      options: pipeline.stages.map { StageOptions(stage: $0.name, steps: 4, sampler: "ddim", eta: 0.25, aug: 7) }, truncated: true,
+      options: pipeline.stages.map { StageOptions(stage: $0.name, steps: 4, sampler: "ddim", eta: 0.25, aug: 7, guidance: 1.5) },
+      truncated: true,
       submittedUnixMilliseconds: .max, samples: (0..<samples).map { SampleSeed(label: UInt32($0), seed: .max - UInt64($0)) })
   }
 

@@ -49,11 +49,12 @@ import weir
 @Suite struct StageOptionListTests {
   @Test func everyFlag() throws {
     let options = try StageOptionList.parse(
-      steps: ["base32=20,sr64=15", "sr256=5"], sampler: ["ddim,sr64=ddpm"], eta: ["sr256=0.5"], aug: ["sr64=100"])
+      steps: ["base32=20,sr64=15", "sr256=5"], sampler: ["ddim,sr64=ddpm"], eta: ["sr256=0.5"], aug: ["sr64=100"],
+      guidance: ["2,sr64=1.5"])
     #expect(
       options == [
-        StageOptions(stage: "", sampler: "ddim"), StageOptions(stage: "base32", steps: 20),
-        StageOptions(stage: "sr64", steps: 15, sampler: "ddpm", aug: 100), StageOptions(stage: "sr256", steps: 5, eta: 0.5),
+        StageOptions(stage: "", sampler: "ddim", guidance: 2), StageOptions(stage: "base32", steps: 20),
+        StageOptions(stage: "sr64", steps: 15, sampler: "ddpm", aug: 100, guidance: 1.5), StageOptions(stage: "sr256", steps: 5, eta: 0.5),
       ])
     #expect(try StageOptionList.parse(steps: [], sampler: [], eta: [], aug: []).isEmpty)
   }
@@ -64,6 +65,14 @@ import weir
   func stepsThatMakeNoSense(_ text: String) {
     let error = #expect(throws: UsageError.self) { try StageOptionList.parse(steps: [text], sampler: [], eta: [], aug: []) }
     #expect(error?.message.contains("--steps") == true)
+  }
+
+  @Test(arguments: ["nan", "-0.1", "101", "x", "sr64=", "2,3"])
+  func guidanceThatMakesNoSense(_ text: String) {
+    let error = #expect(throws: UsageError.self) {
+      try StageOptionList.parse(steps: [], sampler: [], eta: [], aug: [], guidance: [text])
+    }
+    #expect(error?.message.contains("--guidance") == true)
   }
 
   @Test(arguments: ["nan", "-0.1", "1.1", "x", "sr64=", "0.5,0.6"])

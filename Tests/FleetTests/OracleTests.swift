@@ -70,8 +70,12 @@ extension FleetTests {
       defer { pipeline.remove() }
       let oracle = try await Oracle(pipeline, count: 8)
       let truncated = try await Oracle(pipeline, count: 2, ["--truncated", "--aug", "sr16=300"])
+      let guided = try await Oracle(pipeline, count: 2, ["--guidance", "base8=2", "--sampler", "unipc"])
+      let unguided = try await Oracle(pipeline, count: 2, ["--sampler", "unipc"])
+      #expect(Set(guided.digests.values).isDisjoint(with: unguided.digests.values))
       try await Fleet.with(.cascade(pipeline: pipeline.folder)) { fleet in
         try await expectFiles(oracle, count: 8, from: fleet)
+        try await expectFiles(guided, count: 2, from: fleet, ["--guidance", "base8=2", "--sampler", "unipc"])
         try await expectFiles(truncated, count: 2, from: fleet, ["--truncated", "--aug", "sr16=300"])
 
         // The same 24 as jobs of their own, all at once.

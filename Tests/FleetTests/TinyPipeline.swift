@@ -39,11 +39,12 @@ struct TinyPipeline {
       #"{ "upsampling": "bilinear", "augmentation": { "kind": "blur", "sigma": [0.4, 0.6], "probability": 0.5 } }"#,
     ]
     let sampler = [#"{ "kind": "ddpm", "steps": 5 }"#, #"{ "kind": "dpm++2m", "steps": 4 }"#, #"{ "kind": "ddim", "steps": 3 }"#]
+    let guidance = [#""guidance": { "weight": 1, "threshold": 0.95 }, "#, "", ""]
     let dtype = ["f32", "bf16", "f32"]
     let text = """
       { "name": "\(stages[index])", "resolution": \(8 << index), "weights": "\(stages[index]).safetensors", "network": \(network),
         "schedule": { "kind": "\(schedule)", "steps": 1000 }, "prediction": "v", "variance": "fixed_small",
-        "conditioning": \(conditioning[index]), "sampler": \(sampler[index]), "dtype": "\(dtype[index])" }
+        "conditioning": \(conditioning[index]), "sampler": \(sampler[index]), \(guidance[index])"dtype": "\(dtype[index])" }
       """
     return (try JSONDecoder().decode(UNetConfiguration.self, from: Data(network.utf8)), text)
   }

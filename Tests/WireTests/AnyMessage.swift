@@ -121,7 +121,7 @@ enum AnyMessage: Hashable {
   private static func stageOptions(_ random: inout SplitMix64) -> StageOptions {
     StageOptions(
       stage: name(&random), steps: random.maybe { $0.number(from: 1) }, sampler: random.maybe(someName), eta: random.maybe(real),
-      aug: random.maybe { $0.number() })
+      aug: random.maybe { $0.number() }, guidance: random.maybe(real))
   }
 
   private static func submission(_ random: inout SplitMix64) -> Submission {
@@ -189,7 +189,7 @@ enum AnyMessage: Hashable {
       stages: random.list(upTo: 3) {
         StageInfo(
           name: name(&$0), resolution: $0.number(), trainSteps: $0.number(), defaultSteps: $0.number(), defaultSampler: name(&$0),
-          defaultAug: $0.number(), takesAug: $0.flag())
+          defaultAug: $0.number(), takesAug: $0.flag(), defaultGuidance: $0.maybe(real))
       })
     return WorkerHello(
       name: name(&random), boot: random.number(), pipeline: pipeline, stage: name(&random), numerics: name(&random),

@@ -44,7 +44,7 @@ package struct LabVerifier: Verifier {
         return values.isEmpty ? [] : [name, values.joined(separator: ",")]
       }
       return flag("--steps") { $0.steps.map { "\($0)" } } + flag("--sampler") { $0.sampler } + flag("--eta") { $0.eta.map { "\($0)" } }
-        + flag("--aug") { $0.aug.map { "\($0)" } } + (truncated ? ["--truncated"] : [])
+        + flag("--aug") { $0.aug.map { "\($0)" } } + flag("--guidance") { $0.guidance.map { "\($0)" } } + (truncated ? ["--truncated"] : [])
     }
   }
 

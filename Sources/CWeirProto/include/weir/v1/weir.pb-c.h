@@ -282,6 +282,12 @@ struct  Weir__V1__Envelope
     , 0, 0, 0, WEIR__V1__ENVELOPE__BODY__NOT_SET, {0} }
 
 
+typedef enum {
+  WEIR__V1__STAGE_INFO__GUIDANCE_CHOICE__NOT_SET = 0,
+  WEIR__V1__STAGE_INFO__GUIDANCE_CHOICE_DEFAULT_GUIDANCE = 8
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WEIR__V1__STAGE_INFO__GUIDANCE_CHOICE__CASE)
+} Weir__V1__StageInfo__GuidanceChoiceCase;
+
 struct  Weir__V1__StageInfo
 {
   ProtobufCMessage base;
@@ -307,10 +313,14 @@ struct  Weir__V1__StageInfo
    * the network is told s
    */
   protobuf_c_boolean takes_aug;
+  Weir__V1__StageInfo__GuidanceChoiceCase guidance_choice_case;
+  union {
+    double default_guidance;
+  };
 };
 #define WEIR__V1__STAGE_INFO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__stage_info__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0 }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0, WEIR__V1__STAGE_INFO__GUIDANCE_CHOICE__NOT_SET, {0} }
 
 
 struct  Weir__V1__PipelineInfo
@@ -346,6 +356,12 @@ typedef enum {
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WEIR__V1__STAGE_OPTIONS__AUG_CHOICE__CASE)
 } Weir__V1__StageOptions__AugChoiceCase;
 
+typedef enum {
+  WEIR__V1__STAGE_OPTIONS__GUIDANCE_CHOICE__NOT_SET = 0,
+  WEIR__V1__STAGE_OPTIONS__GUIDANCE_CHOICE_GUIDANCE = 6
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WEIR__V1__STAGE_OPTIONS__GUIDANCE_CHOICE__CASE)
+} Weir__V1__StageOptions__GuidanceChoiceCase;
+
 /*
  * Options of one stage; what is absent is the pipeline's default. (A oneof of one member is an optional field; protoc-c 1.4 knows no other.)
  */
@@ -372,10 +388,14 @@ struct  Weir__V1__StageOptions
   union {
     uint32_t aug;
   };
+  Weir__V1__StageOptions__GuidanceChoiceCase guidance_choice_case;
+  union {
+    double guidance;
+  };
 };
 #define WEIR__V1__STAGE_OPTIONS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__stage_options__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, WEIR__V1__STAGE_OPTIONS__ETA_CHOICE__NOT_SET, {0}, WEIR__V1__STAGE_OPTIONS__AUG_CHOICE__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, WEIR__V1__STAGE_OPTIONS__ETA_CHOICE__NOT_SET, {0}, WEIR__V1__STAGE_OPTIONS__AUG_CHOICE__NOT_SET, {0}, WEIR__V1__STAGE_OPTIONS__GUIDANCE_CHOICE__NOT_SET, {0} }
 
 
 /*
