@@ -6,11 +6,14 @@ package struct FeatureStatistics {
   package let mean: Tensor
   /// (D, D) f64, unbiased: divided by N - 1.
   package let covariance: Tensor
+  /// The covariance's trace.
+  package let variance: Double
 
   package init(_ set: FeatureSet) throws {
     mean = try set.features.mean(dims: [0])
     let centred = try set.features.sub(mean)
     covariance = try centred.transpose(0, 1).matmul(centred).div(Double(set.count - 1))
+    variance = try centred.square().sum().item() / Double(set.count - 1)
   }
 }
 
@@ -29,5 +32,5 @@ package func frechetDistance(_ a: FeatureSet, _ b: FeatureSet) throws -> Double 
   let symmetric = try product.add(product.transpose(0, 1)).mul(0.5)
   let trace = try symmetric.eigenDecomposition().values.clamp(min: 0, max: .infinity).sqrt().sum().item()
   let distance = try first.mean.sub(second.mean).square().sum().item()
-  return distance + (try values.sum().item()) + (try second.covariance.eigenDecomposition().values.sum().item()) - 2 * trace
+  return distance + first.variance + second.variance - 2 * trace
 }
