@@ -150,7 +150,7 @@ struct CoreTests {
     #expect(
       status?.options == [
         StageOptions(stage: "stage0", steps: 4, sampler: "ddpm", eta: 0, aug: 0),
-        StageOptions(stage: "stage1", steps: 9, sampler: "ddim", eta: 0.5, aug: 3),
+        StageOptions(stage: "stage1", steps: 9, sampler: "ddim", eta: 0.5, aug: 3, guidance: 1.5),
       ])
   }
 

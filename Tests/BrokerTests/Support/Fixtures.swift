@@ -69,7 +69,7 @@ func makePipeline(
     stages: (0..<stages).map { index in
       StageInfo(
         name: "stage\(index)", resolution: resolution << UInt32(index), trainSteps: 100, defaultSteps: steps, defaultSampler: "ddpm",
-        defaultAug: index == 0 ? 0 : 10, takesAug: index > 0)
+        defaultAug: index == 0 ? 0 : 10, takesAug: index > 0, defaultGuidance: index == 0 ? nil : 1.5)
     })
 }
 
