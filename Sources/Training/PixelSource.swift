@@ -1,6 +1,4 @@
 import Foundation
-import Images
-import Synchronization
 
 /// The images of a data folder at one resolution, planar RGB in [-1, 1].
 package protocol PixelSource: Sendable {
@@ -15,32 +13,46 @@ package protocol PixelSource: Sendable {
 /// Decodes an image each time it is asked for: for stages whose whole set would not fit in memory.
 package final class DecodingSource: PixelSource {
   package let side: Int
-  package var count: Int { folder.items.count }
+  package var count: Int { items.count }
   private let folder: DataFolder
-  private let broken = Mutex<Set<Int>>([])
-  private let report: @Sendable (String) -> Void
+  private let items: [DataFolder.Item]
 
-  package init(folder: DataFolder, side: Int, report: @escaping @Sendable (String) -> Void) {
-    self.folder = folder
-    self.side = side
-    self.report = report
+  /// What was found, kept for the run's next session.
+  private struct Findings: Codable {
+    var fingerprint: UInt64
+    /// Places in the folder's list.
+    var unreadable: [Int]
   }
 
-  package func label(_ index: Int) -> Int { folder.items[index].label }
-
-  /// A broken image is named once, and the next one of the folder takes its place.
-  package func image(_ index: Int) throws(TrainingError) -> (planes: [Float], label: Int) {
-    var index = index
-    for _ in 0..<min(count, 1000) {
-      let item = folder.items[index]
-      switch folder.load(item, side: side) {
-      case .success(let planes): return (planes.map { $0 / 127.5 - 1 }, item.label)
-      case .failure(let error):
-        if broken.withLock({ $0.insert(index).inserted }) { report("skipped: \(error.message)") }
-      }
-      index = (index + 1) % count
+  /// Reads every image once to know the broken ones, unless `path` holds what was found in this very folder.
+  package init(folder: DataFolder, side: Int, path: String, report: (String) -> Void) throws(TrainingError) {
+    self.folder = folder
+    self.side = side
+    let unreadable: Set<Int>
+    if let data = FileManager.default.contents(atPath: path), let found = try? JSONDecoder().decode(Findings.self, from: data),
+      found.fingerprint == folder.fingerprint
+    {
+      unreadable = Set(found.unreadable)
+      for index in found.unreadable where folder.items.indices.contains(index) { report("skipped, as before: \(folder.items[index].path)") }
+    } else {
+      var broken = Set(folder.items.indices)
+      try folder.readAll(side: side, report: report) { index, _ in broken.remove(index) }
+      let findings = Findings(fingerprint: folder.fingerprint, unreadable: broken.sorted())
+      guard let file = try? JSONEncoder().encode(findings) else { throw TrainingError(.file, "\(path): cannot be encoded") }
+      try RunFile.write([UInt8](file), to: path)
+      unreadable = broken
     }
-    throw TrainingError(.data, "\(folder.root): no readable image among the next 1000; see the messages above")
+    items = folder.items.indices.filter { !unreadable.contains($0) }.map { folder.items[$0] }
+  }
+
+  package func label(_ index: Int) -> Int { items[index].label }
+
+  package func image(_ index: Int) throws(TrainingError) -> (planes: [Float], label: Int) {
+    do {
+      return (try folder.picture(items[index], side: side).planes.map { $0 / 127.5 - 1 }, items[index].label)
+    } catch {
+      throw TrainingError(.data, "\(error.message); it could be read when the run began: put it back, or go on without it with --resume")
+    }
   }
 }
 
@@ -64,28 +76,9 @@ package final class CachedSource: PixelSource {
     var labels: [Int] = []
     var pixels: [UInt8] = []
     pixels.reserveCapacity(folder.items.count * 3 * side * side)
-    var skipped = 0
-    var shown = ContinuousClock.now
-    for (index, item) in folder.items.enumerated() {
-      switch folder.load(item, side: side) {
-      case .success(let planes):
-        labels.append(item.label)
-        for value in planes { pixels.append(UInt8(min(max(value.rounded(.toNearestOrEven), 0), 255))) }
-      case .failure(let error):
-        skipped += 1
-        if skipped <= 10 { report("skipped: \(error.message)") }
-      }
-      if ContinuousClock.now - shown > .seconds(5) {
-        shown = .now
-        report("reading images at \(side)x\(side): \(index + 1) of \(folder.items.count)")
-      }
-    }
-    if skipped > 0 { report("\(skipped) of \(folder.items.count) images skipped") }
-    let present = Set(labels)
-    let empty = folder.labels.indices.filter { !present.contains($0) }
-    guard empty.isEmpty else {
-      throw TrainingError(
-        .data, "\(folder.root): no usable image of \(empty.map { folder.labels[$0] }.joined(separator: ", ")); see the messages above")
+    try folder.readAll(side: side, report: report) { index, picture in
+      labels.append(folder.items[index].label)
+      for value in picture.planes { pixels.append(UInt8(min(max(value.rounded(.toNearestOrEven), 0), 255))) }
     }
     var file = Self.magic
     Self.append(UInt64(side), to: &file)
@@ -124,26 +117,5 @@ package final class CachedSource: PixelSource {
 
   private static func append(_ number: UInt64, to file: inout [UInt8]) {
     withUnsafeBytes(of: number.littleEndian) { file.append(contentsOf: $0) }
-  }
-}
-
-extension DataFolder {
-  /// One image, its centre square averaged to `side` x `side`: planar RGB, 0...255.
-  func load(_ item: Item, side: Int) -> Result<[Float], TrainingError> {
-    let path = "\(root)/\(item.path)"
-    guard let data = FileManager.default.contents(atPath: path) else {
-      return .failure(TrainingError(.data, "\(path): cannot be read"))
-    }
-    let image: RGBImage
-    do {
-      image = try RGBImage(png: [UInt8](data))
-    } catch {
-      return .failure(TrainingError(.data, "\(path): \(error)"))
-    }
-    guard let planes = Resampling.area(image, side: side) else {
-      return .failure(
-        TrainingError(.data, "\(path): \(image.width)x\(image.height) pixels; this stage needs at least \(side)x\(side)"))
-    }
-    return .success(planes)
   }
 }

@@ -9,7 +9,18 @@ package enum Resampling {
   /// Nil when the image is smaller than `side`.
   package static func area(_ image: RGBImage, side: Int) -> [Float]? {
     let square = min(image.width, image.height)
-    guard square >= side, side > 0 else { return nil }
+    return square >= side && side > 0 ? average(image, square: square, side: side) : nil
+  }
+
+  /// The centre square of an image at `side` x `side`, planar, 0...255: averaged down as `area` does, or enlarged bilinearly.
+  package static func square(_ image: RGBImage, side: Int) -> [Float] {
+    let own = min(image.width, image.height)
+    guard own < side else { return average(image, square: own, side: side) }
+    return bilinearWindow(
+      average(image, square: own, side: own), side: own, target: side, top: 0, left: 0, height: side, width: side)
+  }
+
+  private static func average(_ image: RGBImage, square: Int, side: Int) -> [Float] {
     let left = (image.width - square) / 2
     let top = (image.height - square) / 2
     var out = [Float](repeating: 0, count: 3 * side * side)

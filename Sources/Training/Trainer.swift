@@ -181,12 +181,14 @@ package final class Trainer {
 
   private func openData() throws(TrainingError) -> any PixelSource {
     let folder = try DataFolder(root: options.data, labels: setting.labels)
+    if let note = folder.leftOutNote { report(note) }
     // 12,000 images: 37 MB at 32x32, 147 MB at 64x64, but 2.4 GB at 256x256.
     guard setting.resolution > 64 else {
       return try CachedSource(
         folder: folder, side: setting.resolution, path: "\(options.out)/pixels-\(setting.resolution).cache", report: report)
     }
-    return DecodingSource(folder: folder, side: setting.resolution, report: report)
+    return try DecodingSource(
+      folder: folder, side: setting.resolution, path: "\(options.out)/unreadable-\(setting.resolution).json", report: report)
   }
 
   /// Writes a checkpoint and, if asked for, the averaged weights.

@@ -8,7 +8,9 @@ struct WeirLab: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "weir-lab",
     abstract: "Train, sample and measure cascades on this machine alone.",
-    subcommands: [Train.self, Sample.self, Forward.self, Bench.self, Import.self, Features.self, Metrics.self, Eval.self, Sweep.self])
+    subcommands: [
+      New.self, Train.self, Sample.self, Forward.self, Bench.self, Import.self, Features.self, Metrics.self, Eval.self, Sweep.self,
+    ])
 
   static func main() async {
     Torch.keepFreedMemory()

@@ -19,6 +19,9 @@ import Testing
     try FileManager.default.createDirectory(atPath: "\(folder.path)/b", withIntermediateDirectories: true)
     let empty = #expect(throws: TrainingError.self) { try DataFolder(root: folder.path, labels: ["a", "b"]) }
     #expect(empty?.message.contains("class b") == true)
+    try RunFile.write([1], to: "\(folder.path)/b/x.jpg")
+    let other = #expect(throws: TrainingError.self) { try DataFolder(root: folder.path, labels: ["a", "b"]) }
+    #expect(other?.message.contains("x.jpg") == true && other?.message.contains("mogrify") == true)
   }
 
   @Test func labelsFollowThePipelineNotTheAlphabet() throws {
@@ -29,25 +32,53 @@ import Testing
     #expect(data.items.map(\.label) == [0, 0, 1, 1])
   }
 
-  @Test func brokenAndSmallImagesAreNamedAndSkipped() throws {
+  @Test(arguments: [false, true]) func brokenImagesAreSkippedAndSmallOnesEnlarged(decoding: Bool) throws {
     let folder = try TemporaryFolder()
-    try makeData(in: folder.path, labels: ["a"], count: 3, side: 16)
+    try makeData(in: folder.path, labels: ["a", "b"], count: 3, side: 16)
     let good = try #require(FileManager.default.contents(atPath: "\(folder.path)/a/1.png"))
     try RunFile.write([UInt8](good.prefix(good.count / 2)), to: "\(folder.path)/a/1.png")
-    let small = RGBImage(width: 4, height: 4, pixels: [UInt8](repeating: 9, count: 48))
+    let small = RGBImage(width: 4, height: 6, pixels: [UInt8](repeating: 51, count: 72))
     try RunFile.write(small.png(), to: "\(folder.path)/a/2.png")
-    let data = try DataFolder(root: folder.path, labels: ["a"])
+    let data = try DataFolder(root: folder.path, labels: ["a", "b"])
+    func source(_ messages: Messages) throws -> any PixelSource {
+      decoding
+        ? try DecodingSource(folder: data, side: 8, path: "\(folder.path)/found", report: messages.add)
+        : try CachedSource(folder: data, side: 8, path: "\(folder.path)/cache", report: messages.add)
+    }
     let messages = Messages()
-    let cached = try CachedSource(folder: data, side: 8, path: "\(folder.path)/cache") { messages.add($0) }
-    #expect(cached.count == 1)
-    #expect(messages.all.contains { $0.contains("a/1.png") })
-    #expect(messages.all.contains { $0.contains("a/2.png") && $0.contains("4x4") })
+    let first = try source(messages)
+    #expect(first.count == 5)
+    #expect(messages.all.filter { $0.contains("a/1.png") }.count == 1)
+    #expect(messages.all.contains("1 of 6 images skipped"))
+    #expect(messages.all.contains { $0.hasPrefix("1 of 6 images are smaller than 8x8") })
+    #expect((0..<5).map(first.label) == [0, 0, 1, 1, 1])
+    for value in try first.image(1).planes { #expect(abs(value - (51 / 127.5 - 1)) < 1e-5, "the small one's colour") }
 
-    let direct = DecodingSource(folder: data, side: 8) { messages.add("direct " + $0) }
-    let first = try direct.image(0).planes
-    #expect(try direct.image(1).planes == first, "the next readable image takes a broken one's place")
-    #expect(try direct.image(1).planes == first)
-    #expect(messages.all.filter { $0.hasPrefix("direct") && $0.contains("a/1.png") }.count == 1)
+    // The next session knows.
+    let later = Messages()
+    let second = try source(later)
+    #expect(try (0..<5).map { try second.image($0).planes } == (0..<5).map { try first.image($0).planes })
+    #expect(!later.all.contains("1 of 6 images skipped"))
+  }
+
+  @Test func aBrokenClassIsNamed() throws {
+    let folder = try TemporaryFolder()
+    try makeData(in: folder.path, labels: ["a", "b"], count: 2, side: 16)
+    for name in ["b/0.png", "b/1.png"] { try RunFile.write([], to: "\(folder.path)/\(name)") }
+    let data = try DataFolder(root: folder.path, labels: ["a", "b"])
+    let cached = #expect(throws: TrainingError.self) { try CachedSource(folder: data, side: 8, path: "\(folder.path)/cache") { _ in } }
+    let decoding = #expect(throws: TrainingError.self) { try DecodingSource(folder: data, side: 8, path: "\(folder.path)/found") { _ in } }
+    for error in [cached, decoding] { #expect(error?.message.contains("no readable image of b;") == true) }
+  }
+
+  @Test func aFileThatVanishesIsNamed() throws {
+    let folder = try TemporaryFolder()
+    try makeData(in: folder.path, labels: ["a"], count: 2, side: 16)
+    let source = try DecodingSource(folder: DataFolder(root: folder.path, labels: ["a"]), side: 8, path: "\(folder.path)/found") { _ in }
+    try FileManager.default.removeItem(atPath: "\(folder.path)/a/1.png")
+    #expect(try source.image(0).label == 0)
+    let error = #expect(throws: TrainingError.self) { try source.image(1) }
+    #expect(error?.message.contains("a/1.png") == true)
   }
 
   @Test func cacheIsUsedAgainAndMadeAnewWhenTheFolderChanges() throws {
@@ -83,6 +114,11 @@ import Testing
     let wide = RGBImage(width: 6, height: 2, pixels: (0..<36).map { UInt8($0 / 3 % 6) })
     #expect(Resampling.area(wide, side: 1)?.first == 2.5)
     #expect(Resampling.area(wide, side: 3) == nil)
+    #expect(Resampling.square(wide, side: 1) == Resampling.area(wide, side: 1))
+    // Smaller ones: bilinear, half-pixel centres; the square has the columns 2 and 3.
+    #expect(Array(Resampling.square(wide, side: 4)[0..<4]) == [2, 2.25, 2.75, 3])
+    let tall = RGBImage(width: 2, height: 6, pixels: (0..<36).map { UInt8($0 / 6) })
+    #expect([0, 4, 8, 12].map { Resampling.square(tall, side: 4)[$0] } == [2, 2.25, 2.75, 3])
   }
 
   @Test func boxAverageOfAnAverageIsTheAverage() throws {

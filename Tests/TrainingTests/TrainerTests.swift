@@ -73,7 +73,9 @@ import UNet
     let trainer = try tinyTrainer(folder, recipe: recipe)
     var maker = BatchMaker(
       setting: trainer.setting,
-      source: DecodingSource(folder: try DataFolder(root: "\(folder.path)/data", labels: ["a", "b"]), side: 16) { _ in },
+      source: DecodingSource(
+        folder: try DataFolder(root: "\(folder.path)/data", labels: ["a", "b"]), side: 16, path: "\(folder.path)/found"
+      ) { _ in },
       recipe: recipe)
     let name = "out.2.bias"
     func values(_ network: UNet) throws -> [Float] { try #require(network.parameters.first { $0.name == name }?.tensor).floats() }
