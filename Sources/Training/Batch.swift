@@ -11,7 +11,8 @@ package struct Batch: Sendable {
   package var noise: [Float] = []
   /// 0-based indices into the schedule.
   package var timesteps: [Int] = []
-  package var labels: [Int] = []
+  /// `nil`: the null class.
+  package var labels: [Int?] = []
   /// The low-resolution input, (count, 3, lowSide, lowSide), augmented; empty for a base stage. For windows it is enlarged already.
   package var lowRes: [Float] = []
   package var lowSide = 0
@@ -66,7 +67,7 @@ package struct BatchMaker: Sendable {
       batch.x0.append(contentsOf: image)
       batch.noise.append(contentsOf: random.normals(image.count, .noise))
       batch.timesteps.append(random.below(setting.schedule.steps, .timestep))
-      batch.labels.append(label)
+      batch.labels.append(random.uniform(.labelDrop) < recipe.labelDrop ? nil : label)
     }
     return batch
   }

@@ -19,6 +19,8 @@ package struct Recipe: Sendable, Hashable, Codable {
   package var crop: Int?
   /// Mirrors half of the examples.
   package var flip = false
+  /// The part of the examples that are trained with the null class, for classifier-free guidance (Ho & Salimans 2022, algorithm 1).
+  package var labelDrop = 0.0
   package var seed: UInt64 = 0
 
   package init(batch: Int) { self.batch = batch }
@@ -44,6 +46,7 @@ package struct Recipe: Sendable, Hashable, Codable {
     try require(learningRate > 0 && learningRate <= 1, "--lr \(learningRate): above 0, at most 1")
     try require(warmup >= 0, "--warmup \(warmup): not below 0")
     try require((0..<1).contains(averaging), "--ema \(averaging): from 0 to below 1")
+    try require((0...1).contains(labelDrop), "--label-drop \(labelDrop): from 0 to 1")
     if let crop {
       try require(
         crop > 0 && crop <= resolution && crop % networkFactor == 0,

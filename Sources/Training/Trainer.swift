@@ -146,7 +146,7 @@ package final class Trainer {
     try Torch.manualSeed(recipe.seed ^ (UInt64(state.step) &* 0x9e37_79b9_7f4a_7c15))
     let prepared = try loss.prepare(batch, device: device)
     let timesteps = try Tensor(batch.timesteps.map(Float.init), shape: [batch.count], device: device)
-    let labels = try Tensor(batch.labels.map(Int64.init), shape: [batch.count], device: device)
+    let labels = try ClassLabels.tensor(batch.labels, device: device)
     let lowRes =
       batch.lowRes.isEmpty
       ? nil : try Tensor(batch.lowRes, shape: [batch.count, 3, batch.lowSide, batch.lowSide], device: device)

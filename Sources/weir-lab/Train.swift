@@ -59,6 +59,9 @@ struct Train: ParsableCommand {
   @Flag(help: "Mirror half of the examples.")
   var flip = false
 
+  @Option(help: "Part of the examples that are trained without their label, for classifier-free guidance.")
+  var labelDrop = 0.0
+
   @Option(help: "Seed of the weights, the data's order and all noise.")
   var seed: UInt64 = 0
 
@@ -90,6 +93,7 @@ struct Train: ParsableCommand {
     recipe.averaging = ema
     recipe.crop = crop ?? (plan.setting.resolution > 64 ? 64 : nil)
     recipe.flip = flip
+    recipe.labelDrop = labelDrop
     recipe.seed = seed
     var options = TrainingOptions(out: out ?? "runs/\(stage)", data: data)
     options.resume = resume

@@ -20,6 +20,7 @@ import Testing
     let setting = try tinySuperResolution(lowRes: .gaussian(maxLevel: 60, level: 10, schedule: schedule))
     var recipe = Recipe(batch: 6)
     recipe.flip = true
+    recipe.labelDrop = 0.5
     var six = BatchMaker(setting: setting, source: Pictures(), recipe: recipe)
     recipe.batch = 2
     var two = BatchMaker(setting: setting, source: Pictures(), recipe: recipe)
@@ -31,6 +32,25 @@ import Testing
     #expect(whole.levels == parts.flatMap(\.levels))
     #expect(whole.timesteps == parts.flatMap(\.timesteps))
     #expect(whole.labels == parts.flatMap(\.labels))
+  }
+
+  @Test func labelsAreDroppedAsOftenAsAskedAndNothingElseChanges() throws {
+    let schedule = try Schedule(.cosine, steps: 100)
+    let setting = try tinySuperResolution(lowRes: .gaussian(maxLevel: 60, level: 10, schedule: schedule))
+    func batch(_ part: Double) throws -> Batch {
+      var recipe = Recipe(batch: 100)
+      recipe.flip = true
+      recipe.labelDrop = part
+      var maker = BatchMaker(setting: setting, source: Pictures(), recipe: recipe)
+      return try maker.batch(first: 0)
+    }
+    let (all, some, none) = (try batch(0), try batch(0.25), try batch(1))
+    #expect(all.labels.allSatisfy { $0 != nil } && none.labels.allSatisfy { $0 == nil })
+    // 25 expected, of a standard deviation of 4.3.
+    #expect((8...42).contains(some.labels.count { $0 == nil }))
+    for (dropped, label) in zip(some.labels, all.labels) { #expect(dropped == nil || dropped == label) }
+    #expect(some.x0 == all.x0 && some.noise == all.noise && some.timesteps == all.timesteps)
+    #expect(some.lowRes == all.lowRes && some.levels == all.levels)
   }
 
   @Test func levelZeroIsClean() throws {

@@ -38,6 +38,8 @@ import Testing
     #expect(message { $0.learningRate = .nan }?.contains("--lr") == true)
     #expect(message { $0.warmup = -1 }?.contains("--warmup") == true)
     #expect(message { $0.averaging = 1 }?.contains("--ema") == true)
+    #expect(message { $0.labelDrop = -0.1 }?.contains("--label-drop -0.1") == true)
+    #expect(message { $0.labelDrop = .nan }?.contains("--label-drop") == true)
     #expect(message { $0.crop = 60 }?.contains("multiple of 8") == true)
     #expect(message { $0.crop = 512 }?.contains("--crop 512") == true)
   }

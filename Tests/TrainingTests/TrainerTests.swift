@@ -47,6 +47,7 @@ import UNet
     var recipe = Recipe(batch: 2)
     recipe.warmup = 2
     recipe.decay = true
+    recipe.labelDrop = 0.5
     recipe.seed = 11
 
     let straight = try tinyTrainer(folder, run: "straight", setting: setting, network: network, recipe: recipe) { $0.maxSteps = 6 }
@@ -63,6 +64,20 @@ import UNet
     #expect(second.state.step == 6 && second.state.examples == 12)
     #expect(try weights(second) == weights(straight))
     #expect(try weights(second) != weights(first))
+  }
+
+  /// All that is trained without labels leaves the table of labels as it was.
+  @Test(arguments: [0.0, 1.0]) func labelsLearnOnlyWhereTheyAreNotDropped(part: Double) throws {
+    let folder = try folder()
+    var recipe = Recipe(batch: 2)
+    recipe.warmup = 0
+    recipe.labelDrop = part
+    // The zeroed layers let no gradient through to the labels before the third step.
+    let trainer = try tinyTrainer(folder, recipe: recipe) { $0.maxSteps = 4 }
+    let table = try #require(trainer.network.parameters.first { $0.name == "label_emb.weight" }?.tensor)
+    let before = try table.floats()
+    try trainer.run { false }
+    #expect(try (table.floats() == before) == (part == 1))
   }
 
   @Test func theAverageFollowsTheWeights() throws {
