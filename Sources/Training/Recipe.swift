@@ -2,7 +2,10 @@ import Foundation
 
 /// How a stage is trained: every number that decides what a run does, and nothing about where its files lie.
 package struct Recipe: Sendable, Hashable, Codable {
+  /// Examples that go through the network together.
   package var batch: Int
+  /// Batches a step.
+  package var accumulate = 1
   /// The learning rate after warm-up.
   package var learningRate = 4e-4
   /// Steps over which the learning rate rises linearly from 0.
@@ -43,6 +46,7 @@ package struct Recipe: Sendable, Hashable, Codable {
       if !condition { throw TrainingError(.options, message) }
     }
     try require((1...4096).contains(batch), "--batch \(batch): 1 to 4096")
+    try require((1...4096).contains(accumulate), "--accumulate \(accumulate): 1 to 4096")
     try require(learningRate > 0 && learningRate <= 1, "--lr \(learningRate): above 0, at most 1")
     try require(warmup >= 0, "--warmup \(warmup): not below 0")
     try require((0..<1).contains(averaging), "--ema \(averaging): from 0 to below 1")

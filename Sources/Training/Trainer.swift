@@ -19,6 +19,7 @@ package final class Trainer {
   private let parameters: [Tensor]
   private let averages: [Tensor]
   private let loss: DiffusionLoss
+  private let share: StepShare
   private let checkpoints: CheckpointStore
   private let report: @Sendable (String) -> Void
   private var rejected = 0
@@ -40,6 +41,7 @@ package final class Trainer {
     try Torch.setThreads(options.threads)
     self.setting = setting
     self.recipe = recipe
+    share = StepShare(batch: recipe.batch, accumulate: recipe.accumulate)
     self.options = options
     self.report = report
     do {
@@ -78,11 +80,11 @@ package final class Trainer {
     let source = try openData()
     let log = try MetricsLog(path: "\(options.out)/metrics.jsonl", after: state.step)
     let queue = BatchQueue(
-      maker: BatchMaker(setting: setting, source: source, recipe: recipe), firstExample: state.examples, batch: recipe.batch)
+      maker: BatchMaker(setting: setting, source: source, recipe: recipe), firstExample: state.examples, share: share)
     defer { queue.stop() }
     let count = network.parameterCount
     report(
-      "\(setting.name): \(Double(count / 10_000) / 100) M parameters, \(source.count) images, batch \(recipe.batch), "
+      "\(setting.name): \(Double(count / 10_000) / 100) M parameters, \(source.count) images, \(share.examples) a step, "
         + (state.step > 0 ? "going on at step \(state.step)" : "new run") + ", \(options.out)")
 
     let clock = ContinuousClock()
@@ -92,17 +94,16 @@ package final class Trainer {
     var recent = Interval(start: clock.now, seconds: state.seconds)
     while !stop(), !isDone {
       let began = clock.now
-      let batch = try queue.next()
-      let result = try step(batch)
+      let result = try step(nextBatches(queue))
       state.seconds += (clock.now - began) / .seconds(1)
       interval.add(result)
       recent.add(result)
       if state.step % 20 == 0 || isDone {
-        try log.append(interval.line(state, recipe))
+        try log.append(interval.line(state, share))
         interval = Interval(start: clock.now, seconds: state.seconds)
       }
       if clock.now - shown > .seconds(10) || isDone {
-        report(recent.progress(state, recipe, timeLeft: timeLeft(recent)))
+        report(recent.progress(state, share, timeLeft: timeLeft(recent)))
         recent = Interval(start: clock.now, seconds: state.seconds)
         shown = clock.now
       }
@@ -137,27 +138,31 @@ package final class Trainer {
     return [bySteps, byMinutes].compactMap(\.self).min().map { max($0, 0) }
   }
 
-  /// One optimiser step on `batch`, which must be the one after those that `state` counts.
+  /// A run that cannot go on keeps what it has learned.
+  private func nextBatches(_ queue: BatchQueue) throws -> [Batch] {
+    do {
+      return try queue.next()
+    } catch {
+      try save()
+      throw error
+    }
+  }
+
+  /// One optimiser step on `batches`, which must be those of the step after those that `state` counts.
   @discardableResult
-  package func step(_ batch: Batch) throws -> StepResult {
+  package func step(_ batches: [Batch]) throws -> StepResult {
     let rate = recipe.learningRate(step: state.step, progress: progress)
-    let device = options.device
-    // Dropout alone draws from LibTorch's generator; its draws follow from the step, as all others do.
-    try Torch.manualSeed(recipe.seed ^ (UInt64(state.step) &* 0x9e37_79b9_7f4a_7c15))
-    let prepared = try loss.prepare(batch, device: device)
-    let timesteps = try Tensor(batch.timesteps.map(Float.init), shape: [batch.count], device: device)
-    let labels = try ClassLabels.tensor(batch.labels, device: device)
-    let lowRes =
-      batch.lowRes.isEmpty
-      ? nil : try Tensor(batch.lowRes, shape: [batch.count, 3, batch.lowSide, batch.lowSide], device: device)
-    let levels = batch.levels.isEmpty ? nil : try Tensor(batch.levels.map(Float.init), shape: [batch.count], device: device)
-    let output = try network(
-      x: prepared.xt, timesteps: timesteps, labels: labels, lowRes: lowRes, augLevels: levels, training: true, dtype: options.dtype)
-    let value = try loss.loss(output: output, prepared)
     try optimizer.clearGradients()
-    try value.backward()
+    var total = 0.0
+    for (index, batch) in batches.enumerated() {
+      // Dropout alone draws from LibTorch's generator; its draws follow from the step, as all others do.
+      try Torch.manualSeed(recipe.seed ^ (UInt64(state.step * share.accumulate + index) &* 0x9e37_79b9_7f4a_7c15))
+      let value = try meanLoss(batch).mul(1 / Double(share.accumulate))
+      try value.backward()
+      total += try value.item()
+    }
     let norm = try Tensor.clipGradNorm(parameters, max: recipe.clip)
-    let result = StepResult(loss: try value.item(), gradNorm: norm, learningRate: rate)
+    let result = StepResult(loss: total, gradNorm: norm, learningRate: rate)
     if norm.isFinite && result.loss.isFinite {
       optimizer.options.rate = rate
       try optimizer.step()
@@ -173,8 +178,22 @@ package final class Trainer {
       }
     }
     state.step += 1
-    state.examples += UInt64(batch.count)
+    state.examples += UInt64(share.examples)
     return result
+  }
+
+  private func meanLoss(_ batch: Batch) throws -> Tensor {
+    let device = options.device
+    let prepared = try loss.prepare(batch, device: device)
+    let timesteps = try Tensor(batch.timesteps.map(Float.init), shape: [batch.count], device: device)
+    let labels = try ClassLabels.tensor(batch.labels, device: device)
+    let lowRes =
+      batch.lowRes.isEmpty
+      ? nil : try Tensor(batch.lowRes, shape: [batch.count, 3, batch.lowSide, batch.lowSide], device: device)
+    let levels = batch.levels.isEmpty ? nil : try Tensor(batch.levels.map(Float.init), shape: [batch.count], device: device)
+    let output = try network(
+      x: prepared.xt, timesteps: timesteps, labels: labels, lowRes: lowRes, augLevels: levels, training: true, dtype: options.dtype)
+    return try loss.loss(output: output, prepared)
   }
 
   // MARK: - Files
@@ -257,15 +276,15 @@ private struct Interval {
     (state.seconds - seconds) / Double(max(steps, 1))
   }
 
-  func line(_ state: RunState, _ recipe: Recipe) -> MetricsLog.Line {
+  func line(_ state: RunState, _ share: StepShare) -> MetricsLog.Line {
     let n = Double(max(steps, 1))
     return MetricsLog.Line(
       step: state.step, samples: state.examples, loss: losses / n, gradNorm: norms / n, lr: rate,
-      samplesPerSecond: Double(recipe.batch) / max(secondsPerStep(state), 1e-9), seconds: state.seconds)
+      samplesPerSecond: Double(share.examples) / max(secondsPerStep(state), 1e-9), seconds: state.seconds)
   }
 
-  func progress(_ state: RunState, _ recipe: Recipe, timeLeft: Double?) -> String {
-    let line = line(state, recipe)
+  func progress(_ state: RunState, _ share: StepShare, timeLeft: Double?) -> String {
+    let line = line(state, share)
     let numbers = String(
       format: "step %d  loss %.4f  grad %.2f  lr %.1e  %.1f samples/s", state.step, line.loss, line.gradNorm, line.lr, line.samplesPerSecond
     )

@@ -38,8 +38,11 @@ struct Train: ParsableCommand {
   @Option(help: "Stop after this many steps, over all sessions of the run.")
   var maxSteps: Int?
 
-  @Option(help: "Examples a step (default: 32; 16 for a super-resolution stage).")
+  @Option(help: "Examples that go through the network together (default: 32; 16 for a super-resolution stage).")
   var batch: Int?
+
+  @Option(help: "Batches a step: their gradients are added up, as if they were one, in the memory of one.")
+  var accumulate = 1
 
   @Option(name: .customLong("lr"), help: "Learning rate.")
   var learningRate = 4e-4
@@ -87,6 +90,7 @@ struct Train: ParsableCommand {
     StopSignal.install()
     let plan = try StagePlan(pipeline: pipeline, stage: stage)
     var recipe = Recipe(batch: batch ?? (plan.setting.lowResolution == nil ? 32 : 16))
+    recipe.accumulate = accumulate
     recipe.learningRate = learningRate
     recipe.warmup = warmup
     recipe.decay = decay

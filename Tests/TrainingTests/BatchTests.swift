@@ -123,13 +123,18 @@ import Testing
       func image(_ index: Int) throws(TrainingError) -> (planes: [Float], label: Int) { throw TrainingError(.data, "broken \(index)") }
     }
     let setting = try tinySetting()
-    let queue = BatchQueue(maker: BatchMaker(setting: setting, source: Pictures(), recipe: Recipe(batch: 2)), firstExample: 4, batch: 2)
+    let queue = BatchQueue(
+      maker: BatchMaker(setting: setting, source: Pictures(), recipe: Recipe(batch: 2)), firstExample: 4,
+      share: StepShare(batch: 2, accumulate: 3))
     var maker = BatchMaker(setting: setting, source: Pictures(), recipe: Recipe(batch: 2))
     for step in 0..<6 {
-      #expect(try queue.next().noise == maker.batch(first: UInt64(4 + 2 * step)).noise)
+      let firsts = [0, 2, 4].map { UInt64(4 + 6 * step + $0) }
+      #expect(try queue.next().map(\.noise) == firsts.map { try maker.batch(first: $0).noise })
     }
     queue.stop()
-    let failing = BatchQueue(maker: BatchMaker(setting: setting, source: Failing(), recipe: Recipe(batch: 1)), firstExample: 0, batch: 1)
+    let failing = BatchQueue(
+      maker: BatchMaker(setting: setting, source: Failing(), recipe: Recipe(batch: 1)), firstExample: 0,
+      share: StepShare(batch: 1, accumulate: 1))
     let error = #expect(throws: TrainingError.self) { try failing.next() }
     #expect(error?.message.hasPrefix("broken") == true)
     failing.stop()

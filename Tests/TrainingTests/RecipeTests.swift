@@ -35,6 +35,7 @@ import Testing
     #expect(message { _ in } == nil)
     #expect(message { $0.crop = 64 } == nil)
     #expect(message { $0.batch = 0 }?.contains("--batch 0") == true)
+    #expect(message { $0.accumulate = 0 }?.contains("--accumulate 0") == true)
     #expect(message { $0.learningRate = .nan }?.contains("--lr") == true)
     #expect(message { $0.warmup = -1 }?.contains("--warmup") == true)
     #expect(message { $0.averaging = 1 }?.contains("--ema") == true)

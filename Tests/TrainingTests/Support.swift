@@ -7,7 +7,7 @@ import UNet
 @testable import Training
 
 /// A folder that is gone when the test is.
-final class TemporaryFolder {
+final class TemporaryFolder: Sendable {
   let path: String
 
   init() throws {
@@ -46,11 +46,13 @@ func makeData(in folder: String, labels: [String], count: Int, side: Int) throws
   }
 }
 
-func tinySetting(_ labels: [String] = ["a", "b"], learned: Bool = false, prediction: Prediction = .v) throws -> StageSetting {
+func tinySetting(
+  _ labels: [String] = ["a", "b"], side: Int = 16, learned: Bool = false, prediction: Prediction = .v
+) throws -> StageSetting {
   let schedule = try Schedule(.cosine, steps: 100)
   let variance: Variance = learned ? .learnedRange : .fixedSmall
   return StageSetting(
-    name: "tiny", labels: labels, resolution: 16, schedule: schedule, prediction: prediction, variance: variance,
+    name: "tiny", labels: labels, resolution: side, schedule: schedule, prediction: prediction, variance: variance,
     sampler: try Sampler(.ddim, steps: 2, schedule: schedule, prediction: prediction, variance: variance))
 }
 
@@ -63,11 +65,13 @@ func tinySuperResolution(_ labels: [String] = ["a", "b"], lowRes: StageSetting.L
 }
 
 func tinyNetwork(
-  classes: Int = 2, learned: Bool = false, superResolution: Bool = false, levels: Bool = false, dropout: Double = 0
+  side: Int = 16, channels: Int = 32, mult: [Int] = [1, 1], classes: Int = 2, learned: Bool = false, superResolution: Bool = false,
+  levels: Bool = false,
+  dropout: Double = 0
 ) throws -> UNetConfiguration {
   let json = """
-    {"image_size": 16, "in_channels": 3, "model_channels": 32, "out_channels": \(learned ? 6 : 3), "num_res_blocks": 1,
-     "channel_mult": [1, 1], "attention_resolutions": [], "num_heads": 1, "num_head_channels": 32, "num_classes": \(classes),
+    {"image_size": \(side), "in_channels": 3, "model_channels": \(channels), "out_channels": \(learned ? 6 : 3), "num_res_blocks": 1,
+     "channel_mult": \(mult), "attention_resolutions": [], "num_heads": 1, "num_head_channels": 32, "num_classes": \(classes),
      "dropout": \(dropout), "use_scale_shift_norm": true, "resblock_updown": true, "use_new_attention_order": false,
      "conv_resample": true, "learn_sigma": \(learned), "super_resolution": \(superResolution), "aug_levels": \(levels)}
     """
@@ -86,4 +90,29 @@ func tinyTrainer(
   return try Trainer(
     setting: setting ?? tinySetting(), network: network ?? tinyNetwork(), recipe: recipe ?? Recipe(batch: 2), options: options,
     report: { messages.add($0) })
+}
+
+/// The farthest that two runs' weights and averages are from each other.
+///
+/// Comparable only with more channels than GroupNorm has groups: a lone channel's bias before it changes nothing, so its gradient is rounding alone,
+/// which Adam makes as large as any other's step.
+func distance(_ a: [Float], _ b: [Float]) -> Float {
+  zip(a, b).reduce(a.count == b.count ? 0 : .infinity) { max($0, abs($1.0 - $1.1)) }
+}
+
+/// Of a trainer, the weights and then their averages.
+func weights(_ trainer: Trainer) throws -> [Float] {
+  try (trainer.network.parameters + trainer.average.parameters).flatMap { try $0.tensor.floats() }
+}
+
+/// What a run of `folder` logged.
+func metrics(_ folder: TemporaryFolder, run: String = "run") throws -> [MetricsLog.Line] {
+  let text = try String(contentsOfFile: "\(folder.path)/\(run)/metrics.jsonl", encoding: .utf8)
+  return try text.split(separator: "\n").map { try JSONDecoder().decode(MetricsLog.Line.self, from: Data($0.utf8)) }
+}
+
+/// Whether two runs had the same losses and gradients, to 1e-5 of them: Adam and clipping hide their scale from the weights.
+func agree(_ a: [MetricsLog.Line], _ b: [MetricsLog.Line]) -> Bool {
+  a.map(\.step) == b.map(\.step)
+    && zip(a, b).allSatisfy { abs($0.loss - $1.loss) < 1e-5 * $0.loss && abs($0.gradNorm - $1.gradNorm) < 1e-5 * $0.gradNorm }
 }
