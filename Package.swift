@@ -59,9 +59,10 @@ let targets: [Target] = [
   .target(
     name: "CTorchBridge",
     cxxSettings: [
+      .headerSearchPath("."),
       .unsafeFlags([
         "-O2", "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include",
-      ])
+      ]),
     ],
     linkerSettings: [
       .unsafeFlags(["-L\(libtorch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(libtorch)/lib"] + cudaFlags),

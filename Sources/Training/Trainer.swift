@@ -5,7 +5,8 @@ package import UNet
 
 /// Trains one stage: AdamW on the diffusion loss, an exponential moving average of the weights beside it.
 ///
-/// On one device, with the same thread count, a run that is stopped and resumed takes the very same steps as one that was not.
+/// On one device, with the same thread count, a run that is stopped and resumed takes the very same steps as one that was not. Several processes
+/// keep equal weights, and only the first one writes files and reports.
 package final class Trainer {
   package let setting: StageSetting
   package let recipe: Recipe
@@ -20,6 +21,7 @@ package final class Trainer {
   private let averages: [Tensor]
   private let loss: DiffusionLoss
   private let share: StepShare
+  private let processes: ProcessGroup?
   private let checkpoints: CheckpointStore
   private let report: @Sendable (String) -> Void
   private var rejected = 0
@@ -41,9 +43,11 @@ package final class Trainer {
     try Torch.setThreads(options.threads)
     self.setting = setting
     self.recipe = recipe
-    share = StepShare(batch: recipe.batch, accumulate: recipe.accumulate)
+    let place = options.place
+    share = StepShare(batch: recipe.batch, accumulate: recipe.accumulate, rank: place?.rank ?? 0, world: place?.world ?? 1)
     self.options = options
-    self.report = report
+    let isFirst = share.rank == 0
+    self.report = { line in if isFirst { report(line) } }
     do {
       try FileManager.default.createDirectory(atPath: options.out, withIntermediateDirectories: true)
     } catch {
@@ -54,6 +58,7 @@ package final class Trainer {
       throw TrainingError(
         .checkpoint, "\(options.out) holds a run already: give --resume to go on with it, or another folder with --out")
     }
+    processes = try place.map { try Self.join($0, patience: options.patience) }
     network = try UNet(configuration, seed: recipe.seed, device: options.device)
     average = try UNet(configuration, seed: recipe.seed, device: options.device)
     parameters = network.parameters.map(\.tensor)
@@ -78,13 +83,15 @@ package final class Trainer {
   /// Trains until the budget is used or `stop` says so; leaves a checkpoint either way.
   package func run(stop: () -> Bool) throws {
     let source = try openData()
-    let log = try MetricsLog(path: "\(options.out)/metrics.jsonl", after: state.step)
+    try compareProcesses(source)
+    let log = isFirst ? try MetricsLog(path: "\(options.out)/metrics.jsonl", after: state.step) : nil
     let queue = BatchQueue(
       maker: BatchMaker(setting: setting, source: source, recipe: recipe), firstExample: state.examples, share: share)
     defer { queue.stop() }
     let count = network.parameterCount
     report(
       "\(setting.name): \(Double(count / 10_000) / 100) M parameters, \(source.count) images, \(share.examples) a step, "
+        + (share.world > 1 ? "\(share.world) processes, " : "")
         + (state.step > 0 ? "going on at step \(state.step)" : "new run") + ", \(options.out)")
 
     let clock = ContinuousClock()
@@ -92,14 +99,16 @@ package final class Trainer {
     var saved = clock.now
     var shown = clock.now
     var recent = Interval(start: clock.now, seconds: state.seconds)
-    while !stop(), !isDone {
+    var stops = try agree(toStop: stop())
+    while !stops, !isDone {
       let began = clock.now
-      let result = try step(nextBatches(queue))
+      let result = try step(keepingTheRun(queue.next))
       state.seconds += (clock.now - began) / .seconds(1)
+      stops = try agree(toStop: stop())
       interval.add(result)
       recent.add(result)
       if state.step % 20 == 0 || isDone {
-        try log.append(interval.line(state, share))
+        try log?.append(interval.line(state, share))
         interval = Interval(start: clock.now, seconds: state.seconds)
       }
       if clock.now - shown > .seconds(10) || isDone {
@@ -107,7 +116,7 @@ package final class Trainer {
         recent = Interval(start: clock.now, seconds: state.seconds)
         shown = clock.now
       }
-      if options.sampleEvery > 0, state.step % options.sampleEvery == 0 || isDone {
+      if isFirst, options.sampleEvery > 0, state.step % options.sampleEvery == 0 || isDone {
         try drawSamples(source)
       }
       if clock.now - saved > .seconds(options.checkpointMinutes * 60) {
@@ -138,10 +147,10 @@ package final class Trainer {
     return [bySteps, byMinutes].compactMap(\.self).min().map { max($0, 0) }
   }
 
-  /// A run that cannot go on keeps what it has learned.
-  private func nextBatches(_ queue: BatchQueue) throws -> [Batch] {
+  /// What fails before the optimiser's step leaves the run as it was: it is kept.
+  private func keepingTheRun<Result>(_ body: () throws -> Result) throws -> Result {
     do {
-      return try queue.next()
+      return try body()
     } catch {
       try save()
       throw error
@@ -156,10 +165,13 @@ package final class Trainer {
     var total = 0.0
     for (index, batch) in batches.enumerated() {
       // Dropout alone draws from LibTorch's generator; its draws follow from the step, as all others do.
-      try Torch.manualSeed(recipe.seed ^ (UInt64(state.step * share.accumulate + index) &* 0x9e37_79b9_7f4a_7c15))
+      try Torch.manualSeed(recipe.seed ^ (share.number(ofBatch: index, step: state.step) &* 0x9e37_79b9_7f4a_7c15))
       let value = try meanLoss(batch).mul(1 / Double(share.accumulate))
       try value.backward()
       total += try value.item()
+    }
+    if let processes {
+      total = try keepingTheRun { try Self.met { () throws(TorchError) in try processes.averageGradients(of: parameters, and: total) } }
     }
     let norm = try Tensor.clipGradNorm(parameters, max: recipe.clip)
     let result = StepResult(loss: total, gradNorm: norm, learningRate: rate)
@@ -196,6 +208,65 @@ package final class Trainer {
     return try loss.loss(output: output, prepared)
   }
 
+  // MARK: - Several processes
+
+  private var isFirst: Bool { share.rank == 0 }
+
+  private static func join(_ place: ProcessPlace, patience: Duration) throws(TrainingError) -> ProcessGroup {
+    do {
+      return try ProcessGroup(host: place.host, port: place.port, rank: place.rank, count: place.world, timeout: patience)
+    } catch {
+      throw TrainingError(
+        .processes,
+        "the \(place.world) processes of the run did not meet at \(place.host), port \(place.port), where the one of --rank 0 listens "
+          + "(\(error.message)); start each rank once, with the same --world and --master")
+    }
+  }
+
+  private static func met<Result>(_ meeting: () throws(TorchError) -> Result) throws(TrainingError) -> Result {
+    do {
+      return try meeting()
+    } catch {
+      throw TrainingError(
+        .processes,
+        "another process of the run has ended, hangs or cannot be reached (\(error.message)); start all of them again with --resume")
+    }
+  }
+
+  /// Whether one of the processes is asked to stop. Sets the run's clock by the first one's: the learning rate and the end follow from it.
+  private func agree(toStop wanted: Bool) throws -> Bool {
+    guard let processes else { return wanted }
+    return try keepingTheRun {
+      try Self.met { () throws(TorchError) in
+        state.seconds = try processes.gather(state.seconds)[0]
+        return try processes.gather(wanted ? 1 : 0).contains(1)
+      }
+    }
+  }
+
+  /// Processes that differ in anything that decides the steps would train different networks, and nobody would see it.
+  private func compareProcesses(_ source: any PixelSource) throws {
+    guard let processes else { return }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    var hash = FNV1a()
+    hash.combine(try encoder.encode(recipe))
+    hash.combine(try encoder.encode(network.configuration))
+    hash.combine("\(setting.name) \(source.count) \(state.step) \(state.examples)".utf8)
+    hash.combine("\(options.maxSteps ?? 0) \(options.maxMinutes ?? 0) \(options.dtype)".utf8)
+    // A checkpoint's or an --init file's small tensors tell it from any other.
+    for parameter in parameters where parameter.shape.count == 1 { hash.combine(try parameter.bytes()) }
+    // A Double holds 53 bits.
+    let own = Double(hash.value >> 11)
+    let found = try Self.met { () throws(TorchError) in try processes.gather(own) }
+    if let other = found.firstIndex(where: { $0 != found[0] }) {
+      throw TrainingError(
+        .processes,
+        "rank \(other) has other flags, images or weights than rank 0: give all processes the same, with copies of the data and of the run's folder"
+      )
+    }
+  }
+
   // MARK: - Files
 
   private func openData() throws(TrainingError) -> any PixelSource {
@@ -210,8 +281,9 @@ package final class Trainer {
       folder: folder, side: setting.resolution, path: "\(options.out)/unreadable-\(setting.resolution).json", report: report)
   }
 
-  /// Writes a checkpoint and, if asked for, the averaged weights.
+  /// Writes a checkpoint and, if asked for, the averaged weights; of several processes the first one does.
   package func save() throws {
+    guard isFirst else { return }
     var tensors = network.parameters.map { ("model." + $0.name, $0.tensor) }
     tensors += average.parameters.map { ("average." + $0.name, $0.tensor) }
     tensors += try optimizer.state().map { ("adamw." + $0.0, $0.1) }

@@ -7,6 +7,7 @@ package struct TrainingError: Error, Hashable, Sendable, CustomStringConvertible
     case stage
     case diverged
     case file
+    case processes
   }
 
   package let code: Code

@@ -21,6 +21,10 @@ package struct TrainingOptions: Sendable {
   /// What convolutions and matrix products are computed in; weights and their averages are f32.
   package var dtype = DType.bf16
   package var threads = 2
+  /// Where several processes train together; `nil`: one alone.
+  package var place: ProcessPlace?
+  /// How long the others are waited for, at the start and in every step.
+  package var patience = Duration.seconds(600)
 
   package init(out: String, data: String) {
     self.out = out

@@ -12,6 +12,9 @@ struct Train: ParsableCommand {
       DATA holds one folder of PNG files a class, named by the pipeline's labels. The run's folder gets metrics.jsonl, \
       grid-STEP.png (samples of the averaged weights, one row a class) and checkpoints. SIGINT and SIGTERM stop after the \
       step at hand with a checkpoint; the same command with --resume goes on from there.
+
+      Several processes, each started with its --rank, make one step of WORLD times the examples. The first one writes the run's folder, from which \
+      all of them --resume. Their connections are not encrypted.
       """)
 
   @Option(help: "The pipeline's folder, with its cascade.json.")
@@ -80,11 +83,26 @@ struct Train: ParsableCommand {
   @Option(help: "bf16 or f32, for convolutions (default: the stage's; f32 where the processor lacks bf16). Weights are f32.")
   var dtype: String?
 
+  @Option(help: ArgumentHelp("This process's number, where WORLD train together: 0 to WORLD - 1.", valueName: "r"))
+  var rank: Int?
+
+  @Option(help: ArgumentHelp("How many processes train together.", valueName: "n"))
+  var world: Int?
+
+  @Option(help: ArgumentHelp("Where the process of rank 0 listens for the others.", valueName: "host:port"))
+  var master: String?
+
   @Option(help: "Steps between two sheets of samples; 0 for none.")
   var sampleEvery = 1000
 
   @Option(help: "Minutes between two checkpoints.")
   var checkpointMinutes = 10.0
+
+  func validate() throws {
+    guard [rank == nil, world == nil, master == nil].allSatisfy({ $0 == (rank == nil) }) else {
+      throw ValidationError("several processes: give each of them --rank, --world and --master")
+    }
+  }
 
   func run() throws {
     StopSignal.install()
@@ -114,6 +132,7 @@ struct Train: ParsableCommand {
       options.dtype = type
     }
     options.threads = threads
+    if let rank, let world, let master { options.place = try ProcessPlace(rank: rank, world: world, master: master) }
     let trainer = try Trainer(setting: plan.setting, network: plan.network, recipe: recipe, options: options) { line in
       FileHandle.standardError.write(Data((line + "\n").utf8))
     }

@@ -19,6 +19,7 @@ typedef struct wt_tensor_s *wt_tensor;
 typedef struct wt_mode_s *wt_mode;
 typedef struct wt_archive_s *wt_archive;
 typedef struct wt_meter_s *wt_meter;
+typedef struct wt_group_s *wt_group;
 
 typedef enum wt_status { WT_OK = 0, WT_FAILED = 1 } wt_status;
 
@@ -197,6 +198,16 @@ wt_status wt_clip_grad_norm(const wt_tensor *parameters, size_t count, double ma
 wt_status wt_adamw_step(
     const wt_tensor *parameters, const wt_tensor *first_moments, const wt_tensor *second_moments, size_t count, int64_t step, double rate,
     double beta1, double beta2, double eps, double weight_decay);
+
+/* ---- several processes ---- */
+/* Waits for all `count` processes at host:port, where the one of rank 0 listens. No later call waits for another process longer than the timeout.
+ * From now on this process ignores SIGPIPE. */
+wt_status wt_group_join(const char *host, uint16_t port, int32_t rank, int32_t count, int64_t timeout_milliseconds, wt_group *out);
+/* The mean over all processes in place of each parameter's gradient, and of *value: f32. Parameters without gradient are left out. */
+wt_status wt_group_average_gradients(wt_group group, const wt_tensor *parameters, size_t count, double *value);
+/* values[r] becomes what the process of rank r gave as `own`. */
+wt_status wt_group_gather(wt_group group, double own, double *values, size_t count);
+wt_status wt_group_leave(wt_group group);
 
 #ifdef __cplusplus
 }
