@@ -10,9 +10,9 @@ extension FleetTests {
     ])
     func promisesAreKept(scenario: ChaosScenario) async {
       let seed = UInt64.random(in: 0..<1 << 32)
-      let chaos = Chaos(.init(executables: Program.folder, seed: seed, kills: 40, rounds: 8) { print($0) })
+      let chaos = Chaos(.init(executables: Program.folder, seed: seed, kills: 30, rounds: 6) { print($0) })
       let verdict = await chaos.run(scenario)
-      let replay = "weir-load chaos --scenario \(scenario.rawValue) --seed \(seed) --kills 40 --rounds 8"
+      let replay = "weir-load chaos --scenario \(scenario.rawValue) --seed \(seed) --kills 30 --rounds 6"
       #expect(verdict.passed, "\(verdict.reason ?? ""); \(replay)")
     }
   }

@@ -53,9 +53,10 @@ extension FleetTests {
       let svg = try String(contentsOfFile: "\(folder)/sweep.svg", encoding: .utf8)
       #expect(svg.components(separatedBy: "<polyline").count == 5, "two samplers, two levels")
       // The batch changes nothing.
-      let single = try await sweep("b", settings + ["--batch", "1", "--threads", "1"])
+      let single = try await sweep("b", ["--stage", "sr16", "--sampler", "ddim", "--steps", "3", "--batch", "1", "--threads", "1"])
       #expect(single.status == 0, "\(single)")
-      #expect(try lines("\(pipeline.folder)/b").map(\.fid) == found.map(\.fid))
+      let same = found.filter { $0.setting.sampler == "ddim" && $0.setting.steps == 3 }
+      #expect(try lines("\(pipeline.folder)/b").map(\.fid) == same.map(\.fid))
       // The first stage has no inputs, and the last one can be fed with what the others make.
       let base = try await sweep("c", ["--stage", "base8"])
       #expect(base.status == 0, "\(base)")
