@@ -118,8 +118,7 @@ let targets: [Target] = [
     name: "FleetTests",
     dependencies: [
       "Load", "Client", "Images", "Wire", "ZeroMQ", "Digests", "SeededRandom", "Worker", "Cascade", "UNet", "Diffusion", "Tensors", "weir",
-      "weir-broker",
-      "weir-worker", "weir-lab", "weir-load", subprocess, system,
+      "weir-broker", "weir-worker", "weir-lab", "weir-load", subprocess, system,
     ],
     swiftSettings: swiftSettings),
 ]

