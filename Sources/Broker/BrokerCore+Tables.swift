@@ -13,6 +13,7 @@ import Wire
 /// | backlog | work by stage and tenant | stages of open jobs | with the last work |
 /// | queues | samples that wait | twice those that do | stale entries, once they are half of a stage's |
 /// | stages with queues | turns and debts of tenants | stages of all pipelines | with their pipeline |
+/// | full stages | for which enough waits | stages of all pipelines | once half of it is left; with their pipeline |
 /// | debts | what idle tenants had too much, by stage and class | `FairShare.maxDebts` | time pays them; of too many the smallest |
 /// | leases | tasks in workers' hands | open samples, and trials | result, failure, loss or stall of the worker |
 /// | workers | who said hello | `maxWorkers` | goodbye, silence, a connection that is gone |
@@ -48,6 +49,7 @@ extension BrokerCore {
       Table(name: "stages with work", count: jobs.backlog.count, bound: stages),
       Table(name: "queues", count: queues.count, bound: waiting.reduce(0, +)),
       Table(name: "stages with queues", count: queues.stageCount, bound: stages),
+      Table(name: "full stages", count: fullStages.count, bound: stages),
       Table(name: "debts", count: queues.mostDebts, bound: FairShare.maxDebts),
       Table(name: "workers", count: workers.count, bound: limits.maxWorkers),
       Table(name: "watches", count: watches.count, bound: limits.maxWatches),

@@ -35,7 +35,7 @@ extension BrokerCore {
     }
   }
 
-  /// How many samples may wait for a stage before the one before it gets no more work.
+  /// How many samples may wait for a stage.
   private func waitingLimit(_ stage: StageKey) -> Int {
     let bytes = max(1, pipelines[stage.pipeline]?.outputBytes[stage.stage - 1] ?? 1)
     let fitting = Int(clamping: max(1, limits.waitingBytes / bytes))
@@ -43,11 +43,22 @@ extension BrokerCore {
     return slots == 0 ? fitting : min(fitting, slots * limits.waitingPerSlot)
   }
 
+  /// Whether so much waits for a stage that the one before it gets no more work. That lasts until half of it is left: then the stage before gets
+  /// enough at once to fill its batch, where one task for each that went on would be stepped alone.
+  private mutating func isFull(_ stage: StageKey) -> Bool {
+    let waiting = jobs.backlog[stage].waiting
+    if waiting == 0 || 2 * waiting <= waitingLimit(stage) {
+      fullStages.remove(stage)
+    } else if waiting >= waitingLimit(stage) {
+      fullStages.insert(stage)
+    }
+    return fullStages.contains(stage)
+  }
+
   private mutating func dispatch(_ stage: StageKey) {
     defer { purge(stage) }
     let next = StageKey(pipeline: stage.pipeline, stage: stage.stage + 1)
-    let waiting = jobs.backlog[next].waiting
-    let isFull = waiting > 0 && waiting >= waitingLimit(next)
+    let isFull = isFull(next)
     while workers.hasCredit(stage) {
       // Who has nothing waiting there yet does not stand behind those who have.
       let turn = queues.next(stage) { share in !isFull || jobs.backlog[next, share].waiting + jobs.backlog[stage, share].leased == 0 }

@@ -106,6 +106,7 @@ extension BrokerCore {
       pipelines.remove(unused)
       stepTimes.forget(unused)
       queues.forget(unused)
+      fullStages = fullStages.filter { $0.pipeline != unused }
     }
     actions.append(.persist(.pipeline(info)))
     return pipelines.insert(info)

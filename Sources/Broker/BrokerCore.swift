@@ -31,6 +31,8 @@ package struct BrokerCore: ~Copyable {
   var workerPort: UInt32 = 0
   /// Stages in which work or a worker may have become free.
   var unsettledStages: Set<StageKey> = []
+  /// Stages for which as much waits as may, or did and more than half of it still does.
+  var fullStages: Set<StageKey> = []
   var nextHousekeeping: Int64
   private var wakeAt: Int64?
   var actions: [Action] = []

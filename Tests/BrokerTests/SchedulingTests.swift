@@ -90,6 +90,38 @@ struct SchedulingTests {
     #expect(driver.status(job)?.state == .done)
   }
 
+  @Test func aStageWaitsUntilHalfOfTheNextOnesQueueIsLeft() throws {
+    var limits = BrokerLimits()
+    limits.waitingPerSlot = 4
+    let driver = CoreDriver(limits)
+    let pipeline = makePipeline()
+    driver.hello("w0", makeHello("w0", pipeline: pipeline))
+    driver.hello("w1", makeHello("w1", pipeline: pipeline, stage: 1, slots: 2))
+    _ = driver.submit(50)
+    // Two in the slots of the second stage, then eight that wait.
+    var made = 0
+    while let task = driver.takeAssignments("w0").first {
+      driver.finish(task, at: "w0", pipeline: pipeline)
+      made += 1
+    }
+    #expect(made == 10)
+    var inSlots = driver.takeAssignments("w1")
+    for waiting in [7, 6, 5, 4] {
+      driver.finish(inSlots.removeFirst(), at: "w1", pipeline: pipeline)
+      inSlots += driver.takeAssignments("w1")
+      let next = driver.takeAssignments("w0")
+      #expect(next.count == (waiting > 4 ? 0 : 1), "\(waiting) wait")
+      if let task = next.first { driver.finish(task, at: "w0", pipeline: pipeline) }
+    }
+    // And then again until eight wait.
+    made = 1
+    while let task = driver.takeAssignments("w0").first {
+      driver.finish(task, at: "w0", pipeline: pipeline)
+      made += 1
+    }
+    #expect(made == 4)
+  }
+
   @Test func tenantsAndTheWholeHaveLimits() {
     var limits = BrokerLimits()
     limits.maxOpenTasksPerTenant = 10
