@@ -25,19 +25,22 @@ package struct MetricsLog {
 
   /// Goes on after `step`: later lines, of a session that was cut off, are dropped.
   package init(path: String, after step: Int) throws(TrainingError) {
-    var kept: [UInt8] = []
-    if step > 0, let old = FileManager.default.contents(atPath: path) {
-      for line in old.split(separator: UInt8(ascii: "\n")) {
-        guard let parsed = try? JSONDecoder().decode(Line.self, from: line), parsed.step <= step else { continue }
-        kept += line + [UInt8(ascii: "\n")]
-      }
-    }
-    try RunFile.write(kept, to: path)
+    let kept = step > 0 ? Self.lines(path).filter { $0.parsed.step <= step } : []
+    try RunFile.write(kept.flatMap { $0.bytes + [UInt8(ascii: "\n")] }, to: path)
     guard let file = FileHandle(forWritingAtPath: path) else {
       throw TrainingError(.file, "\(path): cannot be opened for writing")
     }
     _ = file.seekToEndOfFile()
     self.file = file
+  }
+
+  /// What a file holds; a line that was cut off is left out.
+  package static func read(_ path: String) -> [Line] { lines(path).map(\.parsed) }
+
+  private static func lines(_ path: String) -> [(bytes: Data, parsed: Line)] {
+    (FileManager.default.contents(atPath: path) ?? Data()).split(separator: UInt8(ascii: "\n")).compactMap { line in
+      (try? JSONDecoder().decode(Line.self, from: line)).map { (line, $0) }
+    }
   }
 
   package func append(_ line: Line) throws {

@@ -248,13 +248,18 @@ package final class Trainer {
       folder: folder, side: setting.resolution, path: "\(options.out)/unreadable-\(setting.resolution).json", report: report)
   }
 
-  /// Writes a checkpoint and, if asked for, the averaged weights; of several processes the first one does.
+  /// Writes a checkpoint, the plots and, if asked for, the averaged weights; of several processes the first one does.
   package func save() throws {
     guard isFirst else { return }
     var tensors = network.parameters.map { ("model." + $0.name, $0.tensor) }
     tensors += average.parameters.map { ("average." + $0.name, $0.tensor) }
     tensors += try optimizer.state().map { ("adamw." + $0.0, $0.1) }
     try checkpoints.save(state, tensors: tensors)
+    for (name, svg) in MetricsPlots(title: "\(setting.name), step \(state.step)", lines: MetricsLog.read("\(options.out)/metrics.jsonl"))
+      .files
+    {
+      try RunFile.write(Array(svg.utf8), to: "\(options.out)/\(name)")
+    }
     if let path = options.export {
       try Weights.export(
         average.parameters,

@@ -5,6 +5,7 @@ import Digests
 import Evaluation
 import Foundation
 import Images
+import Plots
 import Tensors
 import Training
 
@@ -50,6 +51,9 @@ struct Sweep: ParsableCommand {
   @Option(help: "Samples of a setting, at least 2.")
   var count = 240
 
+  @Option(help: "Samples of each real image that a super-resolution stage enlarges; PSNR is also that of their mean, the posterior's.")
+  var draws = 1
+
   @Option(help: "Seed of the first sample.")
   var seed: UInt64 = 1_000_000
 
@@ -64,6 +68,10 @@ struct Sweep: ParsableCommand {
 
   func validate() throws {
     guard count >= 2 else { throw ValidationError("--count \(count): at least 2") }
+    guard (1...256).contains(draws) else { throw ValidationError("--draws \(draws): give 1 to 256") }
+    guard draws == 1 || inputs == .real else {
+      throw ValidationError("--draws \(draws): what generated images were made from nobody knows")
+    }
     guard (1...256).contains(batch) else { throw ValidationError("--batch \(batch): give 1 to 256") }
     guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024") }
     for (flag, list) in [("--steps", steps), ("--aug", aug)] {
@@ -77,13 +85,18 @@ struct Sweep: ParsableCommand {
     let pipeline = try Pipeline.load(pipeline)
     let manifest = pipeline.manifest
     let index = try manifest.stage(named: stage)
+    guard draws == 1 || index > 0 else { throw ValidationError("--draws \(draws): \(stage) enlarges nothing") }
     let settings = try settings(manifest, index)
     try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
     let path = "\(out)/sweep.jsonl"
     var results = try SweepResult.read(path)
     let digest = hex(pipeline.digest)
+    let wantedDraws = draws > 1 ? draws : nil
     var known: [SweepResult] {
-      results.filter { $0.pipeline == digest && $0.count == count && $0.seed == seed && $0.data == data && settings.contains($0.setting) }
+      results.filter {
+        $0.pipeline == digest && $0.count == count && $0.draws == wantedDraws && $0.seed == seed && $0.data == data
+          && settings.contains($0.setting)
+      }
     }
     let open = settings.filter { setting in !known.contains { $0.setting == setting } }
     if !open.isEmpty {
@@ -159,21 +172,43 @@ struct Sweep: ParsableCommand {
       ProgressLine.show("\(setting.name): \($0) of \(count)")
     }
     let seconds = (ContinuousClock.now - start) / .seconds(1)
+    let mean = try mean(outputs, engine, setting, requests)
     let images = outputs.map { RGBImage(chw: $0, width: side, height: side) }
     try Data(RGBImage.grid(Array(images.prefix(4 * manifest.labels.count)), columns: manifest.labels.count).png()).write(
       to: URL(fileURLWithPath: "\(out)/\(setting.name).png"), options: .atomic)
     let generated = try net.features(of: images) { $0 }
     var psnr: Double?
+    var psnrOfMean: Double?
     var ssim: Double?
     if setting.inputs == .real {
       let originals = try outputs.indices.map { try real.planes($0, requests[$0].label, side: side) }
       psnr = Self.mean(zip(outputs, originals).map { ImageSimilarity.psnr($0, $1) })
+      psnrOfMean = mean.flatMap { Self.mean(zip($0, originals).map { ImageSimilarity.psnr($0, $1) }) }
       ssim = Self.mean(zip(images, originals).compactMap { ImageSimilarity.ssim($0, RGBImage(chw: $1, width: side, height: side)) })
     }
     return SweepResult(
-      setting: setting, pipeline: digest, data: data, count: count, seed: seed,
+      setting: setting, pipeline: digest, data: data, count: count, draws: draws > 1 ? draws : nil, seed: seed,
       kid: try KernelDistance(real.features, generated, size: nil).mean, fid: try frechetDistance(real.features, generated), psnr: psnr,
-      ssim: ssim, secondsPerSample: seconds / Double(count))
+      psnrOfMean: psnrOfMean, ssim: ssim, secondsPerSample: seconds / Double(count))
+  }
+
+  /// The mean of `draws` samples of each request, of which `first` are the first; `nil` if that is all.
+  private func mean(
+    _ first: [[Float]], _ engine: StageEngine, _ setting: SweepSetting, _ requests: [StageEngine.Request]
+  ) throws -> [[Float]]? {
+    guard draws > 1 else { return nil }
+    var sums = first
+    for draw in 1..<draws {
+      // Seeds of other draws lie beyond those of this one.
+      let again = requests.map { StageEngine.Request(label: $0.label, seed: $0.seed &+ UInt64(draw * count), input: $0.input) }
+      let outputs = try engine.samples(again, options: setting.options(engine.pipeline.manifest), batch: batch) {
+        ProgressLine.show("\(setting.name), draw \(draw + 1) of \(draws): \($0) of \(count)")
+      }
+      for (index, output) in outputs.enumerated() {
+        for number in output.indices { sums[index][number] += output[number] }
+      }
+    }
+    return sums.map { $0.map { $0 / Float(draws) } }
   }
 
   private static func mean(_ values: [Double]) -> Double? { values.isEmpty ? nil : values.reduce(0, +) / Double(values.count) }

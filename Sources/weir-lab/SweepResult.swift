@@ -6,13 +6,17 @@ struct SweepResult: Codable {
   let setting: SweepSetting
   let pipeline, data: String
   let count: Int
+  /// Samples of each input; `nil`: one.
+  let draws: Int?
   let seed: UInt64
   let kid, fid: Double
-  let psnr, ssim: Double?
+  /// `psnrOfMean`: of the mean of an input's samples.
+  let psnr, psnrOfMean, ssim: Double?
   let secondsPerSample: Double
 
   var line: String {
     String(format: "%@: KID %.4f  FID %.1f  ", setting.name, kid, fid) + (psnr.map { String(format: "PSNR %.2f dB  ", $0) } ?? "")
+      + (psnrOfMean.map { String(format: "PSNR of the mean %.2f dB  ", $0) } ?? "")
       + (ssim.map { String(format: "SSIM %.4f  ", $0) } ?? "") + String(format: "%.3f s a sample", secondsPerSample)
   }
 

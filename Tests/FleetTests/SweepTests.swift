@@ -9,11 +9,12 @@ extension FleetTests {
       struct Setting: Decodable, Hashable { let sampler: String, steps: Int, aug: Int }
       let setting: Setting
       let kid, fid: Double
-      let psnr, ssim: Double?
+      let psnr, psnrOfMean, ssim: Double?
     }
 
     private func lines(_ folder: String) throws -> [Line] {
       let decoder = JSONDecoder()
+      decoder.keyDecodingStrategy = .convertFromSnakeCase
       return try String(contentsOfFile: "\(folder)/sweep.jsonl", encoding: .utf8).split(separator: "\n").map {
         try decoder.decode(Line.self, from: Data($0.utf8))
       }
@@ -57,6 +58,12 @@ extension FleetTests {
       #expect(single.status == 0, "\(single)")
       let same = found.filter { $0.setting.sampler == "ddim" && $0.setting.steps == 3 }
       #expect(try lines("\(pipeline.folder)/b").map(\.fid) == same.map(\.fid))
+      // Of several samples' mean the noise is less.
+      let drawn = try await sweep("b", ["--stage", "sr16", "--sampler", "ddim", "--steps", "3", "--draws", "3"])
+      #expect(drawn.status == 0, "\(drawn)")
+      let both = try lines("\(pipeline.folder)/b")
+      #expect(both.count == 2 && both[0].psnrOfMean == nil && both[1].psnr == both[0].psnr)
+      #expect((both[1].psnrOfMean ?? 0) > (both[1].psnr ?? .infinity) + 0.1, "\(both)")
       // The first stage has no inputs, and the last one can be fed with what the others make.
       let base = try await sweep("c", ["--stage", "base8"])
       #expect(base.status == 0, "\(base)")
@@ -65,6 +72,7 @@ extension FleetTests {
       #expect(generated.status == 0, "\(generated)")
       for wrong in [
         ["--sampler", "euler"], ["--steps", "0"], ["--steps", "a"], ["--aug", "601"], ["--stage", "sr17"], ["--count", "1"],
+        ["--draws", "0"], ["--draws", "2", "--inputs", "generated"], ["--stage", "base8", "--draws", "2"],
       ] {
         let result = try await sweep("e", (wrong[0] == "--stage" ? [] : ["--stage", "sr16"]) + wrong)
         #expect(result.status != 0 && result.status < 126, "\(wrong): \(result)")

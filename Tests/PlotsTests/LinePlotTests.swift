@@ -1,5 +1,5 @@
-import Evaluation
 import Foundation
+import Plots
 import Testing
 
 @Suite struct LinePlotTests {

@@ -184,6 +184,25 @@ import UNet
     #expect(lines.count == 3 && lines[2].contains("\"step\":45") && lines[2].contains("\"samples_per_s\":2"))
   }
 
+  @Test func plotsShowMeansOfManyLines() throws {
+    let lines = (1...5_000).map {
+      MetricsLog.Line(
+        step: 20 * $0, samples: 1, loss: 2 + ($0.isMultiple(of: 2) ? 0.5 : -0.5), gradNorm: 7, lr: 1, samplesPerSecond: 2, seconds: 3)
+    }
+    let files = MetricsPlots(title: "base", lines: lines).files
+    #expect(files.map(\.name) == ["loss.svg", "grad_norm.svg"])
+    for (file, last) in zip(files, [2.0, 7]) {
+      let points = file.svg.components(separatedBy: "<circle").count - 1
+      #expect((20...60).contains(points), "\(file.name): \(points)")
+      // The label of the last one: 100,000 steps lie in some 8,000.
+      let labels = file.svg.components(separatedBy: "<title>").dropFirst().map { $0.prefix { $0 != "<" } }
+      let value = labels.last?.split(separator: " ").last.flatMap { Double($0) } ?? 0
+      #expect(abs(value - last) < 0.05, "\(file.name): \(labels.last ?? "")")
+    }
+    #expect(MetricsPlots(title: "base", lines: []).files.isEmpty)
+    #expect(MetricsPlots(title: "base", lines: [lines[0]]).files.count == 2)
+  }
+
   @Test func exportedWeightsStartANewRunAndSheetsAreDrawn() throws {
     let folder = try folder()
     let exported = "\(folder.path)/tiny.safetensors"
@@ -196,6 +215,10 @@ import UNet
     try trainer.run { false }
     let sheet = try RGBImage(png: [UInt8](#require(FileManager.default.contents(atPath: "\(folder.path)/run/grid-2.png"))))
     #expect(sheet.width == 8 * 18 + 2 && sheet.height == 2 * 18 + 2)
+    for name in ["loss.svg", "grad_norm.svg"] {
+      let svg = try String(contentsOfFile: "\(folder.path)/run/\(name)", encoding: .utf8)
+      #expect(svg.contains("<polyline") && svg.contains("tiny, step 2"), "\(name)")
+    }
     let started = try tinyTrainer(folder, run: "second") { $0.initialWeights = exported }
     for ((name, wanted), (_, found)) in zip(trainer.average.parameters, started.network.parameters) {
       for (a, b) in zip(try wanted.floats(), try found.floats()) {

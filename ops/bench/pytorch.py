@@ -1,5 +1,6 @@
 """Times a pipeline's networks in PyTorch eager and in weir-lab, by turns. Started by ops/bench/pytorch, which says what is compared."""
 import argparse
+import copy
 import inspect
 import json
 import os
@@ -60,13 +61,15 @@ class Stage:
         self.last.load_state_dict(self.network.state_dict())
         self.last.to(memory_format=torch.channels_last)
 
-    def inputs(self, batch):
+    def inputs(self, batch, side=None):
+        side = side or self.side
         generator = torch.Generator().manual_seed(batch)
-        inputs = {"x": torch.randn(batch, 3, self.side, self.side, generator=generator), "t": torch.rand(batch, generator=generator) * 999}
+        inputs = {"x": torch.randn(batch, 3, side, side, generator=generator), "t": torch.rand(batch, generator=generator) * 999}
         if self.flags.get("num_classes") is not None:
             inputs["y"] = torch.randint(self.flags["num_classes"], (batch,), generator=generator)
         if self.flags.get("super_resolution"):
-            inputs["low_res"] = torch.rand(batch, 3, self.below, self.below, generator=generator) * 2 - 1
+            below = self.below * side // self.side
+            inputs["low_res"] = torch.rand(batch, 3, below, below, generator=generator) * 2 - 1
         if self.flags.get("aug_levels"):
             inputs["s"] = torch.rand(batch, generator=generator) * 600
         return inputs
@@ -107,12 +110,91 @@ def measure_torch(stage, kind, batch, repeats):
     return statistics.median(times[1:])
 
 
+class Training:
+    """A stage's training in PyTorch eager, channels-last: AdamW, clipping and a moving average, as weir-lab train has them by default."""
+
+    # Of the windows that a stage above it is trained on, by default.
+    largest_side = 64
+
+    def __init__(self, stage, kind):
+        self.autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == "bf16_autocast_channels_last")
+        self.side = min(stage.side, self.largest_side)
+        self.stage, self.network = stage, copy.deepcopy(stage.last).train()
+        self.average = [parameter.detach().clone() for parameter in self.network.parameters()]
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-6)
+
+    def step(self, inputs):
+        arguments = [inputs.get(name) for name in ("x", "t", "y", "low_res", "s")]
+        self.optimizer.zero_grad()
+        with self.autocast:
+            output = self.network(*arguments)
+        loss = torch.nn.functional.mse_loss(output[:, :3].float(), inputs["x"])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, [parameter.detach() for parameter in self.network.parameters()], 0.001)
+        return loss.item()
+
+    def measure(self, batch, steps):
+        """Examples a second, by the median step."""
+        inputs = self.stage.inputs(batch, self.side)
+        inputs["x"] = inputs["x"].contiguous(memory_format=torch.channels_last)
+        times = []
+        for _ in range(steps + 2):
+            start = time.perf_counter()
+            self.step(inputs)
+            times.append(time.perf_counter() - start)
+        return batch / statistics.median(times[2:])
+
+
+def train_weir(lab, pipeline, stage, dtype, data, batch, threads, folder):
+    """Examples a second of weir-lab train, without its first steps; the run's images, once read, stay in `folder`."""
+    # metrics.jsonl gets a line every twenty steps.
+    for old in folder.glob("*"):
+        if old.suffix != ".cache":
+            old.unlink()
+    subprocess.run(
+        [lab, "train", "--pipeline", pipeline, "--stage", stage.name, "--data", data, "--init", stage.weights, "--out", folder, "--batch", str(batch),
+         "--max-steps", "40", "--sample-every", "0", "--threads", str(threads), "--dtype", dtype], check=True, stderr=subprocess.DEVNULL)
+    return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["samples_per_s"]
+
+
+def compare_training(options, stages, batches, kinds):
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(options.rounds):
+            for stage in stages:
+                print(f"round {number + 1} of {options.rounds}: {stage.name}", file=sys.stderr)
+                run = pathlib.Path(folder) / stage.name
+                run.mkdir(exist_ok=True)
+                for dtype, kind in kinds.items():
+                    for batch in batches:
+                        rates = found.setdefault((stage.name, batch, dtype), ([], []))
+                        rates[0].append(
+                            train_weir(options.weir_lab, options.pipeline, stage, dtype, options.training, batch, options.threads, run))
+                        rates[1].append(Training(stage, kind[-1]).measure(batch, options.repeats))
+    rows = []
+    print(f"{'stage':8} {'batch':>5} {'dtype':5}  examples a second: weir, PyTorch eager channels-last  times as fast")
+    for (stage, batch, dtype), (ours, theirs) in found.items():
+        rows.append({"stage": stage, "batch": batch, "dtype": dtype, "weir_per_s": max(ours), "pytorch_per_s": max(theirs)})
+        print(f"{stage:8} {batch:5} {dtype:5} {max(ours):24.1f} {max(theirs):8.1f} {max(ours) / max(theirs):37.2f}")
+    return rows
+
+
 def measure_weir(lab, pipeline, stage, dtype, batches, repeats, threads):
     """weir-lab bench's row of each batch."""
     output = subprocess.run(
         [lab, "bench", "--pipeline", pipeline, "--stage", stage.name, "--batch", ",".join(map(str, batches)), "--repeats", str(repeats),
          "--threads", str(threads), "--dtype", dtype, "--json"], check=True, stdout=subprocess.PIPE).stdout
     return {row["batch"]: row for row in json.loads(output)["stages"]}
+
+
+def report(options, model, fast, load, rows):
+    if options.json:
+        content = {"processor": model, "bf16_instructions": fast, "torch": torch.__version__, "threads": options.threads,
+                   "load_before": load, "rounds": options.rounds, "repeats": options.repeats, "rows": rows}
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def main():
@@ -123,6 +205,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="how often all are taken by turns")
     parser.add_argument("--repeats", type=int, default=3, help="steps of one turn")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each of the two; default: one a core")
+    parser.add_argument("--training", type=pathlib.Path, metavar="DATA", help="compare training on these images, DATA/<label>/*.png, instead")
     parser.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
     parser.add_argument("--weir-lab", required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -153,6 +236,9 @@ def main():
     for stage in stages:
         print(f"{stage.name}: outputs differ by {stage.check(options.weir_lab):.1e} of the largest value", file=sys.stderr)
 
+    if options.training:
+        rows = compare_training(options, stages, batches, kinds)
+        return report(options, model, fast, load, rows)
     times, convolutions = {}, {}
     for number in range(options.rounds):
         for stage in stages:
@@ -182,10 +268,7 @@ def main():
         for kind, took in row["pytorch_ms"].items():
             print(f"{row['stage']:8} {row['batch']:5}  {row['dtype']:14} {row['weir_ms']:8.1f}   {kind:30} {took:8.1f}  "
                   f"{row['times_as_fast'][kind]:8.2f}")
-    if options.json:
-        report = {"processor": model, "bf16_instructions": fast, "torch": torch.__version__, "threads": options.threads,
-                  "load_before": load, "rounds": options.rounds, "repeats": options.repeats, "rows": rows}
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    report(options, model, fast, load, rows)
 
 
 if __name__ == "__main__":
