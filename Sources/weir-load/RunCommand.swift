@@ -156,7 +156,10 @@ struct RunCommand: AsyncParsableCommand {
     }
     if let own {
       settings.brokerPID = own.fleet.brokerPID
-      settings.idealPerSecond = settings.mix.kinds.count == 1 ? own.plan.idealPerSecond(steps: settings.mix.kinds[0].steps) : nil
+      if settings.mix.kinds.count == 1, let kind = settings.mix.kinds.first {
+        settings.idealPerSecond = own.plan.idealPerSecond(steps: kind.steps)
+        settings.computeMilliseconds = kind.count == 1 ? own.plan.computeMilliseconds(steps: kind.steps) : nil
+      }
       settings.meanwhile = { try await own.fleet.cutAsPlanned() }
     }
     var reports: [LoadReport] = []
@@ -287,6 +290,9 @@ extension LoadResult {
     }
     if let met = report.deadlineAttainment { lines.append("deadlines met: \(short(met * 100)) %") }
     if let fairness = report.fairness { lines.append("fairness (Jain, in work): \(short(fairness))") }
+    if let hop = report.hopMs {
+      lines.append("a stage adds to its steps: p50 \(short(hop.p50)) ms, p99 \(short(hop.p99)) ms")
+    }
     if let efficiency = report.efficiency, let ideal = report.idealPerS {
       lines.append("pipeline efficiency: \(short(efficiency * 100)) % of the slowest stage's \(short(ideal)) images/s")
     }

@@ -65,5 +65,6 @@ import Testing
     #expect(plan.idealPerSecond(steps: steps) == 150)
     // 20, 10 and 5 steps are the pipeline's own: 3 slots, 10 ms a step.
     #expect(plan.idealPerSecond(steps: [:]) == 15)
+    #expect(plan.computeMilliseconds(steps: steps) == 70 && plan.computeMilliseconds(steps: [:]) == 350)
   }
 }

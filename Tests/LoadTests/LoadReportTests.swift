@@ -58,6 +58,18 @@ import Wire
     #expect(result.steadyPerS == 20 && result.efficiency == 0.8, "\(String(describing: result.steadyPerS))")
   }
 
+  @Test func aHopIsWhatAStageAddsToItsSteps() {
+    let outcomes = (0..<10).map { outcome($0, at: Double($0), takes: 0.1 + Double($0) / 1_000) }
+    var settings = LoadRun.Settings(pattern: .poisson(rate: 1), mix: mix([""]), duration: 10, warmUp: 0, seed: 1)
+    let history = JobHistory(number: 0, kind: 0, acceptedUnixMilliseconds: 0, stages: ["a", "b"], attempts: [])
+    let record = LoadRecord(outcomes: outcomes, histories: [history], occupancy: [], solo: [1], start: 0, seconds: 11)
+    #expect(LoadReport(record, of: settings, pattern: "test").hopMs == nil)
+    settings.computeMilliseconds = 90
+    // 10 to 19 ms more than the steps, in two stages.
+    let hops = LoadReport(record, of: settings, pattern: "test").hopMs
+    #expect(hops?.count == 10 && abs((hops?.mean ?? 0) - 7.25) < 0.02 && abs((hops?.max ?? 0) - 9.5) < 0.02, "\(String(describing: hops))")
+  }
+
   @Test func endsAreCounted() {
     let ends: [JobOutcome.End] = [.done, .failed, .expired, .cancelled, .refused(retryAfter: 5), .refused(retryAfter: nil), .lost("x")]
     let jobs = report(ends.enumerated().map { outcome($0, at: 0, takes: 0.1, $1) }, mix([""])).jobs

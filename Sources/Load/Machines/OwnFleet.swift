@@ -132,4 +132,11 @@ extension OwnFleet.Plan {
       return milliseconds == 0 ? .infinity : Double((workers[stage.name] ?? 1) * slots) * 1_000 / milliseconds
     }.min() ?? 0
   }
+
+  /// Milliseconds that the steps of a sample take in all stages, if each begins as the one before ends.
+  ///
+  /// - Parameter steps: of stages by name; others take the pipeline's.
+  package func computeMilliseconds(steps: [String: UInt32]) -> Double {
+    SyntheticEngine.pipeline.stages.reduce(0) { $0 + Double(steps[$1.name] ?? $1.defaultSteps) * stepMilliseconds }
+  }
 }

@@ -25,6 +25,9 @@ extension LoadReport {
     efficiency = settings.idealPerSecond.map { steadyRate / $0 }
     tasksPerS = throughputPerS * Double(stageCount)
     latencyMs = Percentiles(seconds: done.map(\.latency))
+    hopMs = settings.computeMilliseconds.map { compute in
+      Percentiles(seconds: done.map { ($0.latency - compute / 1_000) / Double(max(1, stageCount)) })
+    }
     acceptMs = Percentiles(seconds: measured.compactMap { outcome in outcome.accepted.map { $0 - outcome.submitted } })
     jobs = Counts(measured)
     let reasons = Set(measured.compactMap { outcome in if case .lost(let why) = outcome.end { why } else { nil } })

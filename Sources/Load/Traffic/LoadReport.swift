@@ -17,6 +17,9 @@ package struct LoadReport: Sendable, Codable {
   package var tasksPerS: Double
   /// From the intended submission to the end, of jobs that were done.
   package var latencyMs: Percentiles
+  /// What a job took beyond its steps, a stage: queues, hand-overs, commits, and waiting for the steps of others to end; `nil`: nobody knows what
+  /// its steps take.
+  package var hopMs: Percentiles?
   /// From the submission to the broker's acknowledgement.
   package var acceptMs: Percentiles
   package var jobs: Counts

@@ -23,6 +23,8 @@ package actor LoadRun {
     package var brokerPID: Int32?
     /// Images a second that the fleet could make at best; `nil`: nobody knows.
     package var idealPerSecond: Double?
+    /// What the steps of a job of one sample take; `nil`: nobody knows, or jobs are of several kinds or samples.
+    package var computeMilliseconds: Double?
     /// What else happens, from the first arrival on; it is cancelled once the last job has ended.
     package var meanwhile: @Sendable () async throws -> Void = {}
 

@@ -53,6 +53,9 @@ package struct ReportPage: Sendable {
       ],
       ["images compared with the oracle", "\(report.verified)", "\(report.wrong) wrong"],
     ]
+    if let hop = report.hopMs {
+      rows.append(["a stage adds to its steps", "\(number(hop.p50)) ms", "p99 \(number(hop.p99)) ms: queues, hand-overs, commits"])
+    }
     if let efficiency = report.efficiency, let ideal = report.idealPerS {
       rows.append(["pipeline efficiency", "\(number(efficiency * 100)) %", "of \(number(ideal)) images/s, the slowest stage's"])
     }
