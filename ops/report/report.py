@@ -9,13 +9,13 @@ import statistics
 import sys
 
 import matplotlib
+import numpy
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 out, pipeline = sys.argv[1], sys.argv[2]
 SEED = 1000000
-SEEDS = (1, 2, 3)
 matplotlib.rcParams.update({
     "svg.fonttype": "none", "svg.hashsalt": "weir", "font.size": 10, "figure.figsize": (6.4, 3.4), "figure.constrained_layout.use": True,
     "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False,
@@ -49,6 +49,34 @@ def seconds(run):
         return sum(float(number) for number in file.read().split())
 
 
+def features(name):
+    """Of a file of weir-lab features, the array that metrics are made of."""
+    with open(f"{out}/eval/{name}.safetensors", "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        head = json.loads(file.read(length))["features"]
+        begin, end = head["data_offsets"]
+        file.seek(8 + length + begin)
+        return numpy.frombuffer(file.read(end - begin), "<f4").reshape(head["shape"]).astype(float)
+
+
+def kid(real, generated):
+    def kernel(a, b):
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    def within(a):
+        values = kernel(a, a)
+        return (values.sum() - values.trace()) / (len(a) * (len(a) - 1))
+
+    return within(real) + within(generated) - 2 * kernel(real, generated).mean()
+
+
+def chance(real, generated):
+    """The KID, and its standard deviation over other samples: that of random halves of these is, to first order, as large."""
+    random = numpy.random.default_rng(0)
+    halves = [kid(real, generated[random.permutation(len(generated))[: len(generated) // 2]]) for _ in range(200)]
+    return f"{kid(real, generated):.4f}", f"{numpy.std(halves):.4f}"
+
+
 def spread(values):
     return f"{statistics.mean(values):.4f} ({min(values):.4f}–{max(values):.4f})"
 
@@ -75,23 +103,22 @@ def plot(name, x, y, series, logx=False, ticks=None):
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     save(figure, name)
 
 
 def bars(name, y, groups, series):
-    """Series: (name, [values of the first group, …])."""
+    """Series: (name, [value of the first group, …])."""
     figure, axes = plt.subplots()
     width = 0.8 / len(series)
     for index, (label, values) in enumerate(series):
         places = [place + (index - (len(series) - 1) / 2) * width for place in range(len(groups))]
-        axes.bar(places, [statistics.mean(of) for of in values], width * 0.92, label=label, color=f"C{index}", alpha=0.75)
-        axes.plot([place for place, of in zip(places, values) for _ in of], [one for of in values for one in of], ".", color="black")
+        axes.bar(places, values, width * 0.92, label=label, color=f"C{index}", alpha=0.75)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel(y)
     axes.grid(axis="x", visible=False)
     if len(series) > 1:
-        axes.legend(frameon=False)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
     save(figure, name)
 
 
@@ -106,41 +133,33 @@ tables = {}
 LEVELS = (0, 50, 100, 200, 400)
 
 
-def arm(name, inputs, levels):
-    """Of the networks of all seeds: {s: [KID, …]}."""
-    return {s: [value(sweep(f"{name}-{seed}", "sr64"), inputs=inputs, aug=s) for seed in SEEDS] for s in levels}
+def arm(name, inputs, levels, seeds=(1, 2, 3)):
+    """Of the networks of these seeds: {s: [KID, …]}."""
+    return {s: [value(sweep(f"{name}-{seed}", "sr64"), inputs=inputs, aug=s) for seed in seeds] for s in levels}
 
 
 # (b) Conditioning augmentation: what each kind of sr64 makes of each kind of input.
 KINDS = [
-    ("augmented, inputs of the brief base32", arm("weak-aug", "generated", (0, 200)), "-"),
-    ("plain, inputs of the brief base32", arm("weak-plain", "generated", (0,)), "s"),
+    ("augmented, inputs of the brief base32", arm("weak-aug", "generated", (0, 200), [1]), "-"),
+    ("plain, inputs of the brief base32", arm("weak-plain", "generated", (0,), [1]), "s"),
     ("augmented, inputs of the shipped base32", arm("aug", "generated", LEVELS), "-"),
     ("plain, inputs of the shipped base32", arm("plain", "generated", (0,)), "s"),
     ("augmented, real inputs", arm("aug", "real", (0, 200)), "-"),
     ("plain, real inputs", arm("plain", "real", (0,)), "s"),
 ]
 tables["b"] = table(["sr64", *(f"s = {s}" for s in LEVELS)], [
-    [name, *(spread(points[s]) if s in points else "" for s in LEVELS)] for name, points, _ in KINDS
+    [name, *((spread(points[s]) if len(points[s]) > 1 else f"{points[s][0]:.4f}") if s in points else "" for s in LEVELS)] for name, points, _ in KINDS
 ])
 plot("augmentation", "s in sampling", "KID at 64×64", KINDS)
 
-# (a) A cascade and a single model; the cascade's sr64 are those of (b).
-single = {steps: value(sweep("single", "single64"), steps=steps) for steps in (8, 20)}
-cascades = [("plain", "plain", 0), ("augmented, s = 0", "aug", 0), ("augmented, s = 200", "aug", 200)]
-kids = [[value(sweep(f"weak-{kind}-{seed}", "sr64"), aug=s) for seed in SEEDS] for _, kind, s in cascades]
-
-
-def training(kind):
-    return f"{seconds('weak'):.0f} + {statistics.mean(seconds(f'{kind}-{seed}') for seed in SEEDS):.0f}"
-
-
-tables["a"] = table(["", "training, seconds of a core", "KID at 64×64"], [
-    *([f"single model, {steps} steps", f"{seconds('single'):.0f}", f"{kid:.4f}"] for steps, kid in single.items()),
-    *([f"cascade, {name}", training(kind), spread(values)] for (name, kind, _), values in zip(cascades, kids)),
-])
-bars("cascade", "KID at 64×64", [*(f"single,\n{steps} steps" for steps in single), *("cascade,\n" + name.replace(", ", ",\n") for name, _, _ in cascades)],
-     [("", [*([kid] for kid in single.values()), *kids])])
+# (a) A cascade and a single model; the cascade's sr64 are the first of (b).
+models = [
+    *((f"single model, {steps} steps", seconds("single"), value(sweep("single", "single64"), steps=steps)) for steps in (8, 20)),
+    *((f"cascade, {text}", seconds("weak") + seconds(f"{kind}-1"), value(sweep(f"weak-{kind}-1", "sr64"), aug=s))
+      for text, kind, s in (("plain", "plain", 0), ("augmented, s = 0", "aug", 0), ("augmented, s = 200", "aug", 200))),
+]
+tables["a"] = table(["", "training, s of processor time", "KID at 64×64"], [[text, f"{time:.0f}", f"{kid:.4f}"] for text, time, kid in models])
+bars("cascade", "KID at 64×64", [text.replace(", ", ",\n") for text, _, _ in models], [("", [kid for *_, kid in models])])
 
 # (c) Truncation, with the first of the augmented networks.
 own = {s: value(sweep("aug-1", "sr64"), inputs="generated", aug=s) for s in LEVELS[1:]}
@@ -167,7 +186,7 @@ tables["d"] = table(["sr256's training", "KID, generated inputs", "KID, real inp
     for name, text in (("no-blur", "without blur"), ("blur", "blur, σ of 0.4 to 0.6, half of the examples"))
 ])
 bars("blur", "KID at 256×256", ["generated inputs", "real inputs"], [
-    (text, [[blurred(name, "kid", inputs)] for inputs in ("generated", "real")]) for name, text in (("no-blur", "without blur"), ("blur", "with blur"))
+    (text, [blurred(name, "kid", inputs) for inputs in ("generated", "real")]) for name, text in (("no-blur", "without blur"), ("blur", "with blur"))
 ])
 
 # (e) The classification accuracy score.
@@ -178,24 +197,29 @@ tables["e"] = table(["learnt from", "top-1", "top-5", "KID of these images"], [
     for name, part, kid in (("generated images", score["generated"], generated["kid"]), ("training images", score["real"], real["kid"]))
 ])
 bars("accuracy", "accuracy on 300 real images, %", ["top-1", "top-5"], [
-    (name, [[100 * part["top1"]], [100 * part["top5"]]])
+    (name, [100 * part["top1"], 100 * part["top5"]])
     for name, part in (("learnt from generated images", score["generated"]), ("learnt from training images", score["real"]))
 ])
 
 # (f) Samplers and steps, of the shipped cascade.
 NAMES = {"ddpm": "DDPM", "ddim": "DDIM", "dpm++2m": "DPM-Solver++(2M)", "unipc": "UniPC"}
-chance = []
-for stage, count, default in (("base32", 120, 20), ("sr64", 120, 8), ("sr256", 24, 3)):
+STYLES = {"ddpm": "o-", "ddim": "s-", "dpm++2m": "+-", "unipc": "x-"}
+for stage, count in (("base32", 120), ("sr64", 120), ("sr256", 24)):
     lines = [line for line in sweep("shipped", stage) if line["count"] == count and line["aug"] == 0]
     curves = {name: {line["steps"]: [line["kid"]] for line in lines if line["sampler"] == name and line["seed"] == SEED} for name in NAMES}
     steps = sorted({at for points in curves.values() for at in points})
     tables[f"f {stage}"] = table([stage, *map(str, steps)], [
         [NAMES[name], *(f"{points[at][0]:.4f}" if at in points else "" for at in steps)] for name, points in curves.items()
     ])
-    plot(f"steps-{stage}", "steps", f"KID of {count} samples", [(NAMES[name], points, ".-") for name, points in curves.items()], logx=True, ticks=steps)
-    own = [line["kid"] for line in lines if line["sampler"] == "ddpm" and line["steps"] == default]
-    chance.append([stage, str(count), ", ".join(f"{kid:.4f}" for kid in own), f"{statistics.stdev(own):.4f}"])
-tables["chance"] = table(["stage", "samples", "KID", "standard deviation"], chance)
+    plot(f"steps-{stage}", "steps", f"KID of {count} samples", [(NAMES[name], points, STYLES[name]) for name, points in curves.items()], logx=True, ticks=steps)
+
+tables["chance"] = table(["images", "side", "KID", "standard deviation"], [
+    [text, str(side), *chance(features(real), features(images))] for text, side, real, images in (
+        ("60 of an augmented network of (b), s = 50", 64, "reference-64", "50"),
+        ("120 of the shipped cascade", 256, "reference", "images"),
+        ("120 training images", 256, "reference", "training"),
+    )
+])
 
 path = f"{pipeline}/REPORT.md"
 with open(path) as file:
