@@ -43,8 +43,8 @@ write("weak", weak)
 for seed in (1, 2, 3):
     write(f"aug-{seed}", few, augmented)
     write(f"plain-{seed}", few, plain)
-write("weak-aug-1", weak, augmented)
-write("weak-plain-1", weak, plain)
+    write(f"weak-aug-{seed}", weak, augmented)
+    write(f"weak-plain-{seed}", weak, plain)
 
 single = small(sr64, 20)
 single.update(name="single64", weights="single64.safetensors", conditioning=None)
