@@ -103,7 +103,7 @@ def plot(name, x, y, series, logx=False, ticks=None):
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_ylim(bottom=0)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize="small")
     save(figure, name)
 
 
@@ -118,7 +118,7 @@ def bars(name, y, groups, series):
     axes.set_ylabel(y)
     axes.grid(axis="x", visible=False)
     if len(series) > 1:
-        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize="small")
     save(figure, name)
 
 
