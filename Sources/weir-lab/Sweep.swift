@@ -81,6 +81,8 @@ struct Sweep: ParsableCommand {
     }
   }
 
+  private var drawsIfSeveral: Int? { draws > 1 ? draws : nil }
+
   func run() throws {
     let pipeline = try Pipeline.load(pipeline)
     let manifest = pipeline.manifest
@@ -91,10 +93,9 @@ struct Sweep: ParsableCommand {
     let path = "\(out)/sweep.jsonl"
     var results = try SweepResult.read(path)
     let digest = hex(pipeline.digest)
-    let wantedDraws = draws > 1 ? draws : nil
     var known: [SweepResult] {
       results.filter {
-        $0.pipeline == digest && $0.count == count && $0.draws == wantedDraws && $0.seed == seed && $0.data == data
+        $0.pipeline == digest && $0.count == count && $0.draws == drawsIfSeveral && $0.seed == seed && $0.data == data
           && settings.contains($0.setting)
       }
     }
@@ -187,7 +188,7 @@ struct Sweep: ParsableCommand {
       ssim = Self.mean(zip(images, originals).compactMap { ImageSimilarity.ssim($0, RGBImage(chw: $1, width: side, height: side)) })
     }
     return SweepResult(
-      setting: setting, pipeline: digest, data: data, count: count, draws: draws > 1 ? draws : nil, seed: seed,
+      setting: setting, pipeline: digest, data: data, count: count, draws: drawsIfSeveral, seed: seed,
       kid: try KernelDistance(real.features, generated, size: nil).mean, fid: try frechetDistance(real.features, generated), psnr: psnr,
       psnrOfMean: psnrOfMean, ssim: ssim, secondsPerSample: seconds / Double(count))
   }
