@@ -9,7 +9,7 @@ struct Train: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Train one stage of a pipeline.",
     discussion: """
-      DATA holds one folder of PNG files a class, named by the pipeline's labels. The run's folder gets metrics.jsonl, \
+      DATA holds one folder of PNG files a class, named by the pipeline's labels. The run's folder gets metrics.jsonl, its plots, \
       grid-STEP.png (samples of the averaged weights, one row a class) and checkpoints. SIGINT and SIGTERM stop after the \
       step at hand with a checkpoint; the same command with --resume goes on from there.
 

@@ -32,8 +32,7 @@ def originals(data, labels, count):
 
 
 def averaged_down(pixels):
-    factor = large // small
-    return pixels.reshape(small, factor, small, factor, 3).astype(numpy.float64).mean((1, 3)).round().astype(numpy.uint8)
+    return numpy.asarray(Image.fromarray(pixels).reduce(large // small))
 
 
 def bicubic(pixels):
