@@ -106,7 +106,7 @@ let targets: [Target] = [
   tests("Wire", ["ZeroMQ", "Digests", "SeededRandom", "CWeirProto", "CProtobufC"]),
   tests("Images"),
   tests("Tensors"),
-  tests("Diffusion"),
+  tests("Diffusion", ["SeededRandom"]),
   tests("UNet", ["Tensors"], resources: [.copy("Goldens")]),
   tests("Cascade", ["UNet", "Diffusion", "Tensors", "Digests", "SeededRandom"], resources: [.copy("Goldens")]),
   tests("Broker", ["Load", "Client", "Worker", "Wire", "ZeroMQ", "Digests", "SeededRandom", logging, grdb]),

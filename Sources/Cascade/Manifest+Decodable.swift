@@ -125,7 +125,7 @@ extension Manifest: Decodable {
 
 extension Manifest.Stage: Decodable {
   private enum Key: String, CodingKey, CaseIterable {
-    case name, resolution, weights, network, schedule, prediction, variance, conditioning, sampler, guidance, dtype
+    case name, resolution, weights, network, schedule, prediction, variance, conditioning, sampler, guidance, smoothing, dtype
   }
 
   private enum Precision: String, CaseIterable { case f32, bf16 }
@@ -149,6 +149,7 @@ extension Manifest.Stage: Decodable {
     conditioning = try values.decodeIfPresent(Manifest.Conditioning.self, forKey: .conditioning)
     sampler = try values.decode(Manifest.DefaultSampler.self, forKey: .sampler)
     guidance = try values.decodeIfPresent(GuidanceSetting.self, forKey: .guidance)?.value
+    smoothing = try values.decodeIfPresent(SmoothingSetting.self, forKey: .smoothing)?.value
     dtype = try values.choice(Precision.self, forKey: .dtype) == .f32 ? .f32 : .bf16
     guard network.imageSize == resolution else {
       throw values.problem(.network, "image_size \(network.imageSize) is not the stage's resolution \(resolution)")
@@ -258,6 +259,20 @@ private struct GuidanceSetting: Decodable {
     } catch let error as DiffusionError {
       throw values.problem(.threshold, error.message)
     }
+  }
+}
+
+/// `{"range": 16, "radius": 2, "rounds": 2}`
+private struct SmoothingSetting: Decodable {
+  private enum Key: String, CodingKey, CaseIterable { case range, radius, rounds }
+
+  let value: Smoothing
+
+  init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(Key.self)
+    value = try Smoothing(
+      range: values.number(Smoothing.ranges, forKey: .range), radius: values.number(Smoothing.radii, forKey: .radius),
+      rounds: values.number(Smoothing.roundCounts, forKey: .rounds))
   }
 }
 

@@ -28,6 +28,8 @@ package struct Manifest: Hashable, Sendable {
     /// Of a network that was trained with labels left out, so that it knows the null class: what a job that asks for no weight gets. `nil`: the
     /// stage cannot be guided.
     package let guidance: Guidance?
+    /// Of the finished image. `nil`: it is what the sampler gives.
+    package let smoothing: Smoothing?
     /// What the network is computed in where the device multiplies it natively: f32 or bf16; see `NumericsClass.dtype`.
     package let dtype: DType
 

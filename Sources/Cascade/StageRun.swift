@@ -12,6 +12,8 @@ package final class StageRun {
   let sampler: Sampler
   private let noise: NoiseSource
   private let resultName: String
+  /// Of the result; a z_s has its noise yet, and is left as it is.
+  private let smoothing: Smoothing?
   private let resolution: Int
   private let lowResolution: Int?
   private(set) var state: SamplerState
@@ -44,6 +46,7 @@ package final class StageRun {
     guidance = own.guidance
     let isTruncated = options.truncated && recipe.index == 0
     resultName = isTruncated ? "z_s" : "x0"
+    smoothing = isTruncated ? nil : stage.smoothing
     do {
       sampler = try Sampler(
         own.kind, steps: own.steps, spacing: own.spacing, eta: own.eta, schedule: recipe.schedule, prediction: stage.prediction,
@@ -106,7 +109,7 @@ package final class StageRun {
     guard state.x.allSatisfy(\.isFinite) else {
       throw CascadeError(.computation, "the network's output is not finite; its weights are unusable in this precision")
     }
-    return NamedArray(name: resultName, values: state.x, shape: [3, resolution, resolution])
+    return NamedArray(name: resultName, values: smoothing?(state.x, side: resolution) ?? state.x, shape: [3, resolution, resolution])
   }
 }
 

@@ -74,8 +74,9 @@ import UNet
         combined.withUnsafeBufferPointer { sampler.advance(&state, modelOutput: $0, noise: NoiseSource(seed: 5, stage: UInt8(stage))) }
       }
       while !run.isFinished { try engine.advance([run]) }
-      #expect(try run.result().values == state.x, "weight \(weight)")
-      return state.x
+      let image = setting.smoothing?(state.x, side: side) ?? state.x
+      #expect(try run.result().values == image, "weight \(weight)")
+      return image
     }
     #expect(try Set([draw(0), draw(2), draw(4)]).count == 3)
   }

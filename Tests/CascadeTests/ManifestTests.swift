@@ -57,6 +57,9 @@ import UNet
     ("\"dtype\": \"bf16\"", "\"dtype\": \"f16\"", "stages[0].dtype: "),
     ("\"weight\": 1 }", "\"weight\": -1 }", "stages[0].guidance.weight: -1.0 is not in 0.0 to 100.0"),
     ("\"threshold\": 0.9", "\"threshold\": 1.5", "stages[1].guidance.threshold: threshold 1.5: choose a part"),
+    ("\"range\": 100", "\"range\": 0", "stages[0].smoothing.range: 0.0 is not in 0.5 to 255.0"),
+    ("\"radius\": 2", "\"radius\": 9", "stages[0].smoothing.radius: 9 is not a whole number from 1 to 8"),
+    ("\"rounds\": 2", "\"sigma\": 2", "stages[0].smoothing: unknown key \"sigma\""),
     (
       "\"num_classes\": 3, \"attention", "\"attention",
       "stages[0].guidance: the network knows no labels"

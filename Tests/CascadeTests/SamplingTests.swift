@@ -141,6 +141,8 @@ struct Order: Sendable {
     while !run.isFinished { try base.advance([run]) }
     let zS = try run.result()
     #expect(zS.name == "z_s" && zS.values.contains { abs($0) > 1 })
+    // Only finished images are smoothed.
+    #expect(pipeline.manifest.stages[0].smoothing != nil && zS.values == run.checkpoint().tensors.first { $0.name == "x" }?.values)
     let next = try StageEngine(pipeline, stage: 1).begin(label: 0, seed: 5, options: options, input: zS.values)
     #expect(next.checkpoint().tensors.first { $0.name == "z_s" }?.values == zS.values)
     #expect(try SerialSampler(pipeline).sample(label: 0, seed: 5, options: options).image.shape == [3, 64, 64])

@@ -57,7 +57,8 @@ struct TinyPipeline {
           "network": { "image_size": 8, "model_channels": 32, "num_res_blocks": 1, "channel_mult": [1, 2], "num_head_channels": 32,
             "num_classes": 3, "attention_resolutions": [4], "resblock_updown": true, "learn_sigma": true },
           "schedule": { "kind": "cosine", "steps": 1000 }, "prediction": "epsilon", "variance": "learned_range", "conditioning": null,
-          "sampler": { "kind": "ddpm", "steps": 5, "eta": 0 }, "guidance": { "weight": 1 }, "dtype": "bf16"
+          "sampler": { "kind": "ddpm", "steps": 5, "eta": 0 }, "guidance": { "weight": 1 },
+          "smoothing": { "range": 100, "radius": 2, "rounds": 2 }, "dtype": "bf16"
         },
         {
           "name": "sr16", "resolution": 16, "weights": "sr16.safetensors",
