@@ -1,4 +1,4 @@
-/// Which workers compute a pipeline's stages on a machine, so that its slowest stage is as fast as can be.
+/// Which workers compute a pipeline's stages on a machine, so that it makes as many images as it can.
 package struct Placement: Hashable, Sendable {
   /// What an image takes of a stage.
   package struct Cost: Hashable, Sendable {
@@ -19,17 +19,24 @@ package struct Placement: Hashable, Sendable {
 
   /// A worker's threads end each step together, and one of them does what lies between two steps: with more of them than this, more of them wait.
   static let mostThreads = 8
-  /// The part of the cores' time that workers lose which share them all: as measured with three on two cores.
-  static let sharingLoss = 0.1
+  /// Each worker of all stages holds all weights: with more cores than this, they get more threads instead.
+  static let mostSharingWorkers = 8
+  /// The part of the cores' time that stages with cores of their own must use for that to be worth it: sharing them uses it all, but takes the weights
+  /// several times, and splits what could be computed together.
+  static let leastBusy = 0.95
 
-  /// One worker a stage, each with a thread for every core: whichever stage has work has the machine, and threads that wait sleep.
+  /// Workers that serve every stage, with a thread a core among them: each core always has something to do, and waits for no other. An image that
+  /// is alone in the fleet uses one worker's cores only.
   package static func shared(_ stages: [String], cores: Int, because reason: String) -> Placement {
-    Placement(
-      workers: stages.map { FleetPlan.StageWorkers(stages: [$0], count: 1, threads: cores) },
-      reason: "\(cores) cores, shared by one worker a stage: \(reason)")
+    let groups = split(cores, among: min(cores, mostSharingWorkers))
+    return Placement(
+      workers: groups.map { FleetPlan.StageWorkers(stages: stages, count: $0.count, threads: $0.threads) },
+      reason:
+        "\(cores) cores, shared by \(groups.map { "\($0.count) × \($0.threads)" }.joined(separator: ", ")) workers × threads of every stage: \(reason)"
+    )
   }
 
-  /// Divides the cores among the stages, unless that leaves more of them idle than sharing them costs.
+  /// Divides the cores among the stages, unless that leaves too many of them idle.
   ///
   /// - Parameters:
   ///   - costs: of all stages; at least one.
@@ -41,7 +48,7 @@ package struct Placement: Hashable, Sendable {
     let rate = zip(parts, seconds).map { Double($0) / $1 }.min() ?? 0
     let busy = rate * seconds.reduce(0, +) / Double(cores)
     let figures = costs.map { "\($0.stage) \(rounded($0.seconds)) s" }.joined(separator: ", ")
-    guard busy >= 1 - sharingLoss else {
+    guard busy >= leastBusy else {
       return shared(stages, cores: cores, because: "divided, \(Int(busy * 100)) % of them would be busy (\(figures) of a core an image)")
     }
     let workers = zip(stages, parts).flatMap { stage, cores in
@@ -71,7 +78,10 @@ package struct Placement: Hashable, Sendable {
 
   /// As few workers as there can be, as equal as they can be; together they have a thread a core.
   static func threads(ofWorkersOn cores: Int) -> [(count: Int, threads: Int)] {
-    let workers = (cores + mostThreads - 1) / mostThreads
+    split(cores, among: (cores + mostThreads - 1) / mostThreads)
+  }
+
+  private static func split(_ cores: Int, among workers: Int) -> [(count: Int, threads: Int)] {
     let (threads, larger) = cores.quotientAndRemainder(dividingBy: workers)
     return [(larger, threads + 1), (workers - larger, threads)].filter { $0.0 > 0 }
   }

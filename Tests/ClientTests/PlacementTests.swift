@@ -38,40 +38,43 @@ import Testing
     }
   }
 
-  @Test(arguments: examples) func divisionTakesEveryCoreOrNone(seconds: [Double]) {
+  @Test(arguments: examples) func everyCoreIsTaken(seconds: [Double]) {
     let ofAll = seconds.reduce(0, +)
+    let stages = seconds.indices.map { "s\($0)" }
     for cores in seconds.count...80 {
       let placement = Placement.of(Self.costs(seconds), cores: cores)
       #expect(placement.reason.hasPrefix("\(cores) cores") && !placement.reason.contains("\n"))
-      var parts = seconds.map { _ in 0 }
-      for workers in placement.workers {
-        guard let stage = seconds.indices.first(where: { workers.stages == ["s\($0)"] }) else {
-          Issue.record("\(workers)")
-          continue
+      let taken = placement.workers.reduce(0) { $0 + $1.count * ($1.threads ?? 0) }
+      #expect(taken == cores, "\(cores) cores: \(placement)")
+      let division = Placement.division(seconds, of: cores)
+      if Self.rate(division, seconds) * ofAll / Double(cores) >= Placement.leastBusy {
+        let parts = stages.map { stage in
+          placement.workers.filter { $0.stages == [stage] }.reduce(0) { $0 + $1.count * ($1.threads ?? 0) }
         }
-        parts[stage] += workers.count * (workers.threads ?? 0)
-      }
-      let busy = Self.rate(Placement.division(seconds, of: cores), seconds) * ofAll / Double(cores)
-      if busy >= 1 - Placement.sharingLoss {
-        #expect(parts == Placement.division(seconds, of: cores), "\(cores) cores: \(placement)")
+        #expect(parts == division, "\(cores) cores: \(placement)")
         #expect(placement.workers.allSatisfy { (1...Placement.mostThreads).contains($0.threads ?? 0) && $0.count >= 1 })
       } else {
-        #expect(placement.workers.map(\.count) == seconds.map { _ in 1 }, "\(cores) cores: \(placement)")
-        #expect(parts.allSatisfy { $0 == cores }, "\(cores) cores: \(placement)")
+        #expect(placement.workers.allSatisfy { $0.stages == stages }, "\(cores) cores: \(placement)")
       }
     }
   }
 
   @Test func manyCoresAreDividedAndFewAreShared() {
     let costs = Self.costs([0.27, 0.34, 1.67])
+    let all = ["s0", "s1", "s2"]
     func workers(_ cores: Int) -> [FleetPlan.StageWorkers] { Placement.of(costs, cores: cores).workers }
-    // Three of four cores would wait for the last stage's.
-    #expect(workers(4) == (0..<3).map { FleetPlan.StageWorkers(stages: ["s\($0)"], count: 1, threads: 4) })
+    // Two of four cores would wait for the last stage's.
+    #expect(workers(4) == [.init(stages: all, count: 4, threads: 1)])
     #expect(
       workers(64) == [
         .init(stages: ["s0"], count: 1, threads: 8), .init(stages: ["s1"], count: 2, threads: 5),
         .init(stages: ["s2"], count: 4, threads: 8), .init(stages: ["s2"], count: 2, threads: 7),
       ])
+    // Fewer cores than stages, and more than workers that hold all weights.
+    func shared(_ cores: Int) -> [FleetPlan.StageWorkers] { Placement.shared(all, cores: cores, because: "so it is").workers }
+    #expect(shared(1) == [.init(stages: all, count: 1, threads: 1)])
+    #expect(shared(2) == [.init(stages: all, count: 2, threads: 1)])
+    #expect(shared(19) == [.init(stages: all, count: 3, threads: 3), .init(stages: all, count: 5, threads: 2)])
   }
 
   @Test func workersOfAStageAreFewAndAlike() {
