@@ -21,7 +21,7 @@ import Testing
 
   static let cases = [
     Case(stage: 0, dtype: .f32, divisor: 1), Case(stage: 1, dtype: .f32, divisor: 1), Case(stage: 2, dtype: .f32, divisor: 4),
-    Case(stage: 0, dtype: .bf16, divisor: 4), Case(stage: 1, dtype: .bf16, divisor: 4), Case(stage: 2, dtype: .bf16, divisor: 4),
+    Case(stage: 0, dtype: .bf16, divisor: 4), Case(stage: 1, dtype: .bf16, divisor: 4), Case(stage: 2, dtype: .bf16, divisor: 8),
   ]
 
   @Test(arguments: cases) func bytesDependOnTheSampleAlone(_ this: Case) throws {

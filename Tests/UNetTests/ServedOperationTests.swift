@@ -40,13 +40,13 @@ import Testing
   static func compare(_ configuration: UNetConfiguration, _ dtype: DType, largest: Int) throws {
     try Torch.setThreads(1)
     let operations = try operations(configuration, dtype, largest: largest)
-    let expected = try operations.map { try serving($0.run).bytes() }
+    let expected = try operations.map { try bytes($0.run) }
     try Torch.setThreads(2)
-    for (operation, bytes) in zip(operations, expected) where try serving(operation.run).bytes() != bytes {
+    for (operation, bytes) in zip(operations, expected) where try Self.bytes(operation.run) != bytes {
       Issue.record("\(dtype), \(operation.name): other bytes where the process has two threads")
     }
     for (operation, bytes) in zip(operations, expected) {
-      for threads in [2, 3] where try serving(kernelThreads: threads, operation.run).bytes() != bytes {
+      for threads in [2, 3] where try Self.bytes(kernelThreads: threads, operation.run) != bytes {
         Issue.record("\(dtype), \(operation.name): other bytes where our kernels have \(threads) threads")
       }
     }
@@ -55,12 +55,17 @@ import Testing
     let differing = Mutex<[String]>([])
     DispatchQueue.concurrentPerform(iterations: 2) { lane in
       for index in lane == 0 ? Array(shared.indices) : shared.indices.reversed() {
-        let bytes = try? serving(shared[index].run).bytes()
+        let bytes = try? bytes(shared[index].run)
         if bytes != expected[index] { differing.withLock { $0.append(shared[index].name) } }
       }
     }
     let names = differing.withLock { $0 }
     #expect(names.isEmpty, "\(dtype), two at a time: other bytes")
+  }
+
+  /// As `Data`: unoptimised code compares arrays byte by byte.
+  private static func bytes(kernelThreads: Int = 1, _ run: () throws -> Tensor) throws -> Data {
+    Data(try serving(kernelThreads: kernelThreads) { try run().bytes() })
   }
 
   private static func serving<Result>(kernelThreads: Int = 1, _ body: () throws -> Result) throws -> Result {
