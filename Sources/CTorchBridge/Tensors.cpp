@@ -296,13 +296,12 @@ wt_status wt_resize_bicubic(wt_tensor x, int64_t height, int64_t width, wt_tenso
   return produce(out, [&] { return at::_upsample_bicubic2d_aa(value(x), {height, width}, /*align_corners=*/false); });
 }
 
-wt_status wt_eigh(wt_tensor x, wt_tensor *values, wt_tensor *vectors) {
-  return guarded([&] {
-    auto [found, columns] = at::linalg_eigh(value(x));
-    const auto first = wrap(found);
-    *vectors = wrap(columns);
-    *values = first;
-  });
+wt_status wt_singular_values(wt_tensor x, wt_tensor *out) {
+  return produce(out, [&] { return at::linalg_svdvals(value(x)); });
+}
+
+wt_status wt_triangular(wt_tensor x, wt_tensor *out) {
+  return produce(out, [&] { return std::get<1>(at::linalg_qr(value(x), "r")); });
 }
 
 wt_status wt_group_norm(wt_tensor x, int64_t groups, wt_tensor weight, wt_tensor bias, double eps, wt_tensor *out) {

@@ -1,11 +1,13 @@
 import CTorchBridge
 
 extension Tensor {
-  /// Of a symmetric matrix: its eigenvalues, ascending, and its eigenvectors as columns.
-  package func eigenDecomposition() throws(TorchError) -> (values: Tensor, vectors: Tensor) {
-    var vectors: OpaquePointer?
-    let values = try Tensor.make("eigenDecomposition", keeping: self) { wt_eigh(handle, $0, &vectors) }
-    guard let vectors else { throw TorchError(operation: "eigenDecomposition", message: "the bridge gave no vectors") }
-    return (values, Tensor(owning: vectors))
+  /// Of a matrix, descending.
+  package func singularValues() throws(TorchError) -> Tensor {
+    try Tensor.make("singularValues", keeping: self) { wt_singular_values(handle, $0) }
+  }
+
+  /// The upper triangular R with RᵀR = xᵀx of a matrix (N, D), (min(N, D), D): what QR decomposition leaves of it.
+  package func triangular() throws(TorchError) -> Tensor {
+    try Tensor.make("triangular", keeping: self) { wt_triangular(handle, $0) }
   }
 }

@@ -118,8 +118,10 @@ wt_status wt_to_device(wt_tensor x, const char *device, wt_tensor *out);
 wt_status wt_clone(wt_tensor x, wt_tensor *out);
 
 /* ---- linear algebra ---- */
-/* Of a symmetric matrix: eigenvalues, ascending, and eigenvectors as columns. */
-wt_status wt_eigh(wt_tensor x, wt_tensor *values, wt_tensor *vectors);
+/* Of a matrix, descending. */
+wt_status wt_singular_values(wt_tensor x, wt_tensor *out);
+/* R of x = QR, with as many rows as x has rows or columns, whichever are fewer. */
+wt_status wt_triangular(wt_tensor x, wt_tensor *out);
 
 /* ---- networks; bias, weight, scale, shift may be NULL where said ---- */
 wt_status wt_linear(wt_tensor x, wt_tensor weight, wt_tensor bias /* NULL */, wt_tensor *out);
