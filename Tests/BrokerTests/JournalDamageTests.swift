@@ -12,7 +12,7 @@ struct JournalDamageTests {
   }
   /// Bytes between two cuts; `WEIR_CUT_STEP=1` cuts at every byte, which takes half an hour. With 2 and `WEIR_CUT_FIRST=1` it is the second half of
   /// that.
-  static let cutStep = setting("WEIR_CUT_STEP", 6_143)
+  static let cutStep = setting("WEIR_CUT_STEP", 8_191)
   static let firstCut = setting("WEIR_CUT_FIRST", 0)
   /// Bits flipped in each test.
   static let flips = setting("WEIR_FLIPS", 20)
@@ -132,7 +132,7 @@ struct JournalDamageTests {
   @Test func aLogCutAfterTheFileHasTakenItOver() throws {
     let used = try UsedJournal(seed: 11, rounds: 20, isClosed: false, isTakenOver: true)
     let last = jobs(used.last)
-    for length in stride(from: used.log.count, through: 0, by: -20_599) {
+    for length in stride(from: used.log.count, through: 0, by: -27_011) {
       let outcome = try open(used, database: used.database, log: used.log.prefix(length), mark: used.mark)
       let what = "cut to \(length) of \(used.log.count) bytes: \(outcome.findings)"
       let known = jobs(outcome.snapshot)
@@ -145,7 +145,7 @@ struct JournalDamageTests {
   @Test func aPartOfTheLogIsOverwritten() throws {
     let used = try UsedJournal(seed: 12, rounds: 20, isClosed: false)
     let last = Set(used.last.jobs.map(\.record.id))
-    for position in stride(from: 32, through: used.log.count - 4_096, by: 19_001) {
+    for position in stride(from: 32, through: used.log.count - 4_096, by: 26_003) {
       var log = used.log
       log.replaceSubrange(position..<position + 4_096, with: Data(repeating: 0, count: 4_096))
       let outcome = try open(used, database: used.database, log: log, mark: used.mark)
@@ -161,7 +161,7 @@ struct JournalDamageTests {
   /// On the first page, where tables are defined.
   @Test func aBitOfADefinitionFlips() throws {
     let used = try UsedJournal(seed: 13, rounds: 20, isClosed: true)
-    for position in stride(from: 100, to: 4_096, by: 97) {
+    for position in stride(from: 100, to: 4_096, by: 149) {
       var database = used.database
       database[position] ^= 1 << UInt8(position % 7)
       let outcome = try open(used, database: database, log: nil, mark: used.mark)
