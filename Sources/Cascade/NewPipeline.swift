@@ -3,7 +3,7 @@ import Foundation
 /// A manifest for classes of one's own, with the networks of a pipeline that there is.
 package enum NewPipeline {
   /// Writes `cascade.json` into a folder, which is made if it is not there: the stages of `template`, to be trained on `labels`. The pipeline is
-  /// called as the folder is.
+  /// called as the folder is. Smoothing stays behind: it suits the template's data, and others may have grain that is real.
   ///
   /// - Parameters:
   ///   - template: the folder of a pipeline; its weights need not be there.
@@ -20,6 +20,7 @@ package enum NewPipeline {
         var stages = manifest["stages"] as? [[String: Any]]
       else { throw CascadeError(.manifest, "\(template)/\(Manifest.fileName): no object with stages") }
       for index in stages.indices {
+        stages[index]["smoothing"] = nil
         guard var network = stages[index]["network"] as? [String: Any], network["num_classes"] is Int else { continue }
         network["num_classes"] = labels.count
         stages[index]["network"] = network

@@ -106,6 +106,15 @@ import UNet
     let original = try Manifest.load(path)
     #expect(copy.stages == original.stages && copy.labels == original.labels)
 
+    // What suits the template's images may take the grain from others.
+    let smoothing = #""smoothing": { "range": 16, "radius": 2, "rounds": 2 }, "dtype""#
+    try FileManager.default.createDirectory(atPath: "\(folder.path)/smooth", withIntermediateDirectories: true)
+    let smooth = Self.template.replacingOccurrences(of: #""dtype""#, with: smoothing)
+    try RunFile.write(Array(smooth.utf8), to: "\(folder.path)/smooth/cascade.json")
+    #expect(try Manifest.load("\(folder.path)/smooth").stages.allSatisfy { $0.smoothing != nil })
+    #expect(
+      try NewPipeline.write(to: "\(folder.path)/plain", like: "\(folder.path)/smooth", labels: ["x", "y", "z"]).stages == original.stages)
+
     let flat = #expect(throws: TrainingError.self) { try DataFolder.classes(in: path) }
     #expect(flat?.message.contains("no sub-folders") == true)
   }

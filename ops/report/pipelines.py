@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes the cascade.json of every network of the report: pipelines.py SHIPPED OUT
 
-They are the shipped cascade's with fewer blocks, and differ from one another in what the report compares."""
+They are the shipped cascade's with fewer blocks, and differ from one another in what the report compares. None smooths its images: what is compared
+is what samplers make of networks."""
 import copy
 import json
 import os
@@ -10,6 +11,8 @@ import sys
 shipped, out = sys.argv[1], sys.argv[2]
 with open(f"{shipped}/cascade.json") as file:
     manifest = json.load(file)
+for stage in manifest["stages"]:
+    stage.pop("smoothing", None)
 base32, sr64, sr256 = manifest["stages"]
 
 
@@ -34,6 +37,7 @@ def write(name, *stages):
         json.dump({"name": name, "labels": manifest["labels"], "stages": stages}, file, indent=2)
 
 
+write("shipped", base32, sr64, sr256)
 few = copy.deepcopy(base32)
 few["sampler"]["steps"] = 6
 weak = small(base32, 10)
