@@ -37,7 +37,7 @@ struct Order: Sendable {
     return (0..<3 * side * side).map { Float(($0 &* 37 &+ order.label &* 11) % 200) / 100 - 1 }
   }
 
-  /// In bf16, which many processors emulate, the small stages; `ChurnTests` has all.
+  /// In bf16, which many processors emulate, the small stages; `ChurnTests` has the last one too, without checkpoints.
   @Test(arguments: [(0, DType.f32), (1, .f32), (2, .f32), (0, .bf16), (1, .bf16)])
   func bytesDependOnTheSampleAlone(_ stage: Int, _ dtype: DType) throws {
     let engine = try StageEngine(pipeline, stage: stage, dtype: dtype)

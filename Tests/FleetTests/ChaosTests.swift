@@ -9,7 +9,7 @@ extension FleetTests {
       .partitions, .filesExhausted, .clockJumps,
     ]
 
-    /// Two at a time, in fleets of their own: they mostly wait for what dies to be missed.
+    /// Two at a time, in fleets of their own: one alone leaves nearly half of two cores idle.
     @Test func promisesAreKept() async {
       let seed = UInt64.random(in: 0..<1 << 32)
       let chaos = Chaos(.init(executables: Program.folder, seed: seed, kills: 30, rounds: 6) { print($0) })

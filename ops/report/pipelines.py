@@ -37,7 +37,7 @@ def write(name, *stages):
         json.dump({"name": name, "labels": manifest["labels"], "stages": stages}, file, indent=2)
 
 
-write("shipped", base32, sr64, sr256)
+write("unsmoothed", base32, sr64, sr256)
 few = copy.deepcopy(base32)
 few["sampler"]["steps"] = 6
 weak = small(base32, 10)

@@ -205,7 +205,7 @@ bars("accuracy", "accuracy on 300 real images, %", ["top-1", "top-5"], [
 NAMES = {"ddpm": "DDPM", "ddim": "DDIM", "dpm++2m": "DPM-Solver++(2M)", "unipc": "UniPC"}
 STYLES = {"ddpm": "o-", "ddim": "s-", "dpm++2m": "+-", "unipc": "x-"}
 for stage, count in (("base32", 120), ("sr64", 120), ("sr256", 24)):
-    lines = [line for line in sweep("shipped", stage) if line["count"] == count and line["aug"] == 0]
+    lines = [line for line in sweep("unsmoothed", stage) if line["count"] == count and line["aug"] == 0]
     curves = {name: {line["steps"]: [line["kid"]] for line in lines if line["sampler"] == name and line["seed"] == SEED} for name in NAMES}
     steps = sorted({at for points in curves.values() for at in points})
     tables[f"f {stage}"] = table([stage, *map(str, steps)], [
