@@ -5,11 +5,14 @@ extension StageEngine {
     package let seed: UInt64
     /// The previous stage's output, (3, r, r) flat; `nil` exactly for the first stage.
     package let input: [Float]?
+    /// An image of the stage's size, (3, R, R) flat, that the sample begins with, noised, and how many steps are left then.
+    package let start: (image: [Float], left: Int)?
 
-    package init(label: Int, seed: UInt64, input: [Float]? = nil) {
+    package init(label: Int, seed: UInt64, input: [Float]? = nil, start: (image: [Float], left: Int)? = nil) {
       self.label = label
       self.seed = seed
       self.input = input
+      self.start = start
     }
   }
 
@@ -25,10 +28,15 @@ extension StageEngine {
     while outputs.count < requests.count {
       var runs: [StageRun] = []
       for request in requests.dropFirst(outputs.count).prefix(batch) {
-        runs.append(try begin(label: request.label, seed: request.seed, options: options, input: request.input))
+        let run = try begin(label: request.label, seed: request.seed, options: options, input: request.input)
+        if let start = request.start { try run.restart(from: start.image, left: start.left) }
+        runs.append(run)
       }
-      // All have the same number of steps.
-      while runs.contains(where: { !$0.isFinished }) { try advance(runs) }
+      while true {
+        let unfinished = runs.filter { !$0.isFinished }
+        if unfinished.isEmpty { break }
+        try advance(unfinished)
+      }
       for run in runs { outputs.append(try run.result().values) }
       progress(outputs.count)
     }

@@ -75,6 +75,18 @@ package final class StageRun {
     }
   }
 
+  /// Begins anew with `left` steps to go: at `image`, noised.
+  ///
+  /// - Parameter image: (3, R, R) flat, in [-1, 1].
+  func restart(from image: [Float], left: Int) throws(CascadeError) {
+    precondition(image.count == state.x.count, "the image has the stage's size")
+    do {
+      state = try sampler.start(noise, from: image, left: left)
+    } catch {
+      throw CascadeError(.options, error.message)
+    }
+  }
+
   /// Original index of the timestep that the next step calls the network with.
   var timestep: Int { sampler.timesteps[step] }
 

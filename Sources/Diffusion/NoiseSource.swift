@@ -4,7 +4,7 @@
 /// word 0 = index of the block of four elements in flat CHW order. Nothing depends on the batch, the worker or what was drawn before.
 package struct NoiseSource: Hashable, Sendable {
   package enum Purpose: UInt32, Hashable, Sendable, CaseIterable {
-    /// x_T; the timestep is T.
+    /// x_T; the timestep is T. Of a run that begins with an image: that of its first step.
     case initial = 0
     /// A stochastic step's noise; the timestep is the original index that the network was called with.
     case step = 1

@@ -67,7 +67,9 @@ package struct Sampler: Hashable, Sendable {
         now: schedule.alphaBars[kept[k]], next: k == 0 ? end : schedule.alphaBars[kept[k - 1]],
         before: kept.dropFirst(k + 1).prefix(2).map { schedule.alphaBars[$0] })
       let (x, output) = prediction.x0Coefficients(alphaBar: levels.now)
-      var step = Step(x0FromX: Float(x), x0FromOutput: Float(output))
+      var step = Step(
+        x0FromX: Float(x), x0FromOutput: Float(output), signal: Float(levels.now.squareRoot()), spread: Float((1 - levels.now).squareRoot())
+      )
       switch kind {
       case .ddpm: step.ancestral(levels, variance)
       case .ddim: step.ddim(levels, eta)
@@ -85,6 +87,21 @@ package struct Sampler: Hashable, Sendable {
   /// The state before the first step: x_T for `count` elements (3·R², in CHW order).
   package func start(_ noise: NoiseSource, count: Int) -> SamplerState {
     SamplerState(x: noise.field(.initial, timestep: trainSteps, count: count))
+  }
+
+  /// The state with `left` steps to go of a run towards `image`: the image, noised (SDEdit, Meng et al. 2022).
+  ///
+  /// - Parameter left: 1…`steps`; of a multistep sampler `steps`, for such a state has no previous x̂_0.
+  package func start(_ noise: NoiseSource, from image: [Float], left: Int) throws(DiffusionError) -> SamplerState {
+    guard (1...steps).contains(left) else { throw DiffusionError(.state, "\(left) steps left: choose from 1 to the sampler's \(steps)") }
+    let step = steps - left
+    guard historyLength(after: step) == 0 else {
+      throw DiffusionError(
+        .state, "\(kind.rawValue) with \(left) steps left goes on from what it estimated before, and an image has no such estimate")
+    }
+    var x = noise.field(.initial, timestep: timesteps[step], count: image.count)
+    for i in x.indices { x[i] = table[step].signal * image[i] + table[step].spread * x[i] }
+    return SamplerState(x: x, step: step)
   }
 
   /// How many previous x̂_0 a state that has finished `step` steps carries.
@@ -148,6 +165,8 @@ private struct Step: Hashable, Sendable {
   struct Range: Hashable, Sendable { var low, high: Double }
 
   var x0FromX, x0FromOutput: Float
+  /// Of x_0 and of the noise in x at the step's point.
+  var signal, spread: Float
   var x0: Float = 0
   var x: Float = 0
   /// Of previous x̂_0, the last one first.
@@ -158,9 +177,11 @@ private struct Step: Hashable, Sendable {
 
   var isNoisy: Bool { noise != 0 || range != nil }
 
-  init(x0FromX: Float, x0FromOutput: Float) {
+  init(x0FromX: Float, x0FromOutput: Float, signal: Float, spread: Float) {
     self.x0FromX = x0FromX
     self.x0FromOutput = x0FromOutput
+    self.signal = signal
+    self.spread = spread
   }
 
   /// x̂_0; a NaN stays one, so that it is seen.

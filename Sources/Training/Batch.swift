@@ -24,14 +24,16 @@ package struct Batch: Sendable {
 package struct BatchMaker: Sendable {
   private let setting: StageSetting
   private let source: any PixelSource
+  private let redrawn: RedrawnInputs?
   private let recipe: Recipe
   private var order: EpochOrder
 
   /// `source` has the stage's resolution.
-  package init(setting: StageSetting, source: any PixelSource, recipe: Recipe) {
+  package init(setting: StageSetting, source: any PixelSource, redrawn: RedrawnInputs? = nil, recipe: Recipe) {
     precondition(source.side == setting.resolution)
     self.setting = setting
     self.source = source
+    self.redrawn = redrawn
     self.recipe = recipe
     order = EpochOrder(count: source.count, seed: recipe.seed)
   }
@@ -44,12 +46,19 @@ package struct BatchMaker: Sendable {
     batch.noise.reserveCapacity(recipe.batch * 3 * side * side)
     for n in first..<first + UInt64(recipe.batch) {
       let random = ExampleRandom(seed: recipe.seed, example: n)
-      var (image, label) = try source.image(order.index(ofExample: n))
-      if recipe.flip, random.uniform(.flip) < 0.5 { image = Resampling.flipped(image, side: setting.resolution) }
+      let index = order.index(ofExample: n)
+      var (image, label) = try source.image(index)
+      let isFlipped = recipe.flip && random.uniform(.flip) < 0.5
+      if isFlipped { image = Resampling.flipped(image, side: setting.resolution) }
       let top = side < setting.resolution ? random.below(setting.resolution - side + 1, .cropTop) : 0
       let left = side < setting.resolution ? random.below(setting.resolution - side + 1, .cropLeft) : 0
       if let lowSide = setting.lowResolution {
-        var low = Resampling.boxAverage(image, side: setting.resolution, factor: setting.resolution / lowSide)
+        var low: [Float]
+        if random.uniform(.redrawn) < recipe.redrawn, let drawn = try redrawn?.input(of: source.path(index)) {
+          low = isFlipped ? Resampling.flipped(drawn, side: lowSide) : drawn
+        } else {
+          low = Resampling.boxAverage(image, side: setting.resolution, factor: setting.resolution / lowSide)
+        }
         augment(&low, side: lowSide, random, &batch)
         if side < setting.resolution {
           // Enlarged as a whole and then cut, so that a window's border looks as it will when whole images are sampled.

@@ -3,15 +3,15 @@ import Images
 
 extension DataFolder {
   /// An image at a stage's size.
-  struct Picture {
+  package struct Picture {
     /// (3, side, side), planar RGB, 0...255.
-    let planes: [Float]
+    package let planes: [Float]
     /// Whether the file has fewer pixels than that.
     let isEnlarged: Bool
   }
 
   /// One image, its centre square brought to `side` x `side`.
-  func picture(_ item: Item, side: Int) throws(TrainingError) -> Picture {
+  package func picture(_ item: Item, side: Int) throws(TrainingError) -> Picture {
     let path = "\(root)/\(item.path)"
     guard let data = FileManager.default.contents(atPath: path) else { throw TrainingError(.data, "\(path): cannot be read") }
     guard !data.isEmpty else { throw TrainingError(.data, "\(path): is empty") }

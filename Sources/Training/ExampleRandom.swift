@@ -7,7 +7,7 @@ import Diffusion
 /// word 0 = block.
 package struct ExampleRandom: Sendable {
   package enum Purpose: UInt32, Sendable {
-    case timestep, noise, level, lowResNoise, blur, sigma, cropTop, cropLeft, flip, labelDrop
+    case timestep, noise, level, lowResNoise, blur, sigma, cropTop, cropLeft, flip, labelDrop, redrawn
   }
 
   private let key: SIMD2<UInt32>

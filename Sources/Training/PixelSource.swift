@@ -6,6 +6,8 @@ package protocol PixelSource: Sendable {
   var side: Int { get }
   var count: Int { get }
   func label(_ index: Int) -> Int
+  /// Of the file, relative to the data folder.
+  func path(_ index: Int) -> String
   /// (3, side, side) and the label.
   func image(_ index: Int) throws(TrainingError) -> (planes: [Float], label: Int)
 }
@@ -47,6 +49,8 @@ package final class DecodingSource: PixelSource {
 
   package func label(_ index: Int) -> Int { items[index].label }
 
+  package func path(_ index: Int) -> String { items[index].path }
+
   package func image(_ index: Int) throws(TrainingError) -> (planes: [Float], label: Int) {
     do {
       return (try folder.picture(items[index], side: side).planes.map { $0 / 127.5 - 1 }, items[index].label)
@@ -59,46 +63,49 @@ package final class DecodingSource: PixelSource {
 /// All images at one resolution in memory, 8 bits a channel, from a cache file beside the run that is made once.
 package final class CachedSource: PixelSource {
   package let side: Int
-  package var count: Int { labels.count }
+  package var count: Int { items.count }
   private let pixels: [UInt8]
-  private let labels: [Int]
+  private let items: [DataFolder.Item]
 
-  private static let magic: [UInt8] = Array("weir-pixels-1\n\0\0".utf8)
+  private static let magic: [UInt8] = Array("weir-pixels-2\n\0\0".utf8)
   private static let headerBytes = 40
 
   /// Reads `path` if it was made from this very folder at this size, else makes it.
   package init(folder: DataFolder, side: Int, path: String, report: (String) -> Void) throws(TrainingError) {
     self.side = side
-    if let (labels, pixels) = Self.read(path, folder: folder, side: side) {
-      (self.labels, self.pixels) = (labels, pixels)
+    if let (places, pixels) = Self.read(path, folder: folder, side: side) {
+      (self.items, self.pixels) = (places.map { folder.items[$0] }, pixels)
       return
     }
-    var labels: [Int] = []
+    // In the folder's list, of the images that could be read.
+    var places: [Int] = []
     var pixels: [UInt8] = []
     pixels.reserveCapacity(folder.items.count * 3 * side * side)
     try folder.readAll(side: side, report: report) { index, picture in
-      labels.append(folder.items[index].label)
+      places.append(index)
       for value in picture.planes { pixels.append(UInt8(min(max(value.rounded(.toNearestOrEven), 0), 255))) }
     }
     var file = Self.magic
     Self.append(UInt64(side), to: &file)
-    Self.append(UInt64(labels.count), to: &file)
+    Self.append(UInt64(places.count), to: &file)
     Self.append(folder.fingerprint, to: &file)
-    for label in labels { withUnsafeBytes(of: UInt16(label).littleEndian) { file.append(contentsOf: $0) } }
+    for place in places { withUnsafeBytes(of: UInt32(place).littleEndian) { file.append(contentsOf: $0) } }
     file.append(contentsOf: pixels)
     try RunFile.write(file, to: path)
-    (self.labels, self.pixels) = (labels, pixels)
+    (self.items, self.pixels) = (places.map { folder.items[$0] }, pixels)
   }
 
-  package func label(_ index: Int) -> Int { labels[index] }
+  package func label(_ index: Int) -> Int { items[index].label }
+
+  package func path(_ index: Int) -> String { items[index].path }
 
   package func image(_ index: Int) throws(TrainingError) -> (planes: [Float], label: Int) {
     let size = 3 * side * side
-    return (pixels[index * size..<(index + 1) * size].map { Float($0) / 127.5 - 1 }, labels[index])
+    return (pixels[index * size..<(index + 1) * size].map { Float($0) / 127.5 - 1 }, items[index].label)
   }
 
   /// Nil when there is no file, or it is of another folder, size or version: it is made again then.
-  private static func read(_ path: String, folder: DataFolder, side: Int) -> (labels: [Int], pixels: [UInt8])? {
+  private static func read(_ path: String, folder: DataFolder, side: Int) -> (places: [Int], pixels: [UInt8])? {
     guard let data = FileManager.default.contents(atPath: path), data.count >= headerBytes, data.prefix(16) == Data(magic) else {
       return nil
     }
@@ -108,11 +115,12 @@ package final class CachedSource: PixelSource {
     let count = number(at: 24)
     guard number(at: 16) == UInt64(side), number(at: 32) == folder.fingerprint, count > 0, count <= folder.items.count else { return nil }
     let n = Int(count)
-    guard data.count == headerBytes + n * (2 + 3 * side * side) else { return nil }
-    let body = data.dropFirst(headerBytes)
-    let labels = (0..<n).map { Int(body[body.startIndex + 2 * $0]) | Int(body[body.startIndex + 2 * $0 + 1]) << 8 }
-    guard labels.allSatisfy({ folder.labels.indices.contains($0) }) else { return nil }
-    return (labels, Array(body.dropFirst(2 * n)))
+    guard data.count == headerBytes + n * (4 + 3 * side * side) else { return nil }
+    let places = (0..<n).map { place in
+      (0..<4).reduce(0) { $0 | Int(data[data.startIndex + headerBytes + 4 * place + $1]) << (8 * $1) }
+    }
+    guard places.allSatisfy({ folder.items.indices.contains($0) }) else { return nil }
+    return (places, Array(data.dropFirst(headerBytes + 4 * n)))
   }
 
   private static func append(_ number: UInt64, to file: inout [UInt8]) {

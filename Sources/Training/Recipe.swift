@@ -24,6 +24,8 @@ package struct Recipe: Sendable, Hashable, Codable {
   package var flip = false
   /// The part of the examples that are trained with the null class, for classifier-free guidance (Ho & Salimans 2022, algorithm 1).
   package var labelDrop = 0.0
+  /// The part of the examples whose low-resolution input is one that was drawn anew, of the images that have such.
+  package var redrawn = 0.0
   package var seed: UInt64 = 0
 
   package init(batch: Int) { self.batch = batch }
@@ -51,6 +53,7 @@ package struct Recipe: Sendable, Hashable, Codable {
     try require(warmup >= 0, "--warmup \(warmup): not below 0")
     try require((0..<1).contains(averaging), "--ema \(averaging): from 0 to below 1")
     try require((0...1).contains(labelDrop), "--label-drop \(labelDrop): from 0 to 1")
+    try require((0...1).contains(redrawn), "--redrawn-part \(redrawn): from 0 to 1")
     if let crop {
       try require(
         crop > 0 && crop <= resolution && crop % networkFactor == 0,

@@ -83,10 +83,11 @@ package final class Trainer {
   /// Trains until the budget is used or `stop` says so; leaves a checkpoint either way.
   package func run(stop: () -> Bool) throws {
     let source = try openData()
-    try processes?.compare(fingerprint(source))
+    let redrawn = try openRedrawn(source)
+    try processes?.compare(fingerprint(source, redrawn))
     let log = isFirst ? try MetricsLog(path: "\(options.out)/metrics.jsonl", after: state.step) : nil
     let queue = BatchQueue(
-      maker: BatchMaker(setting: setting, source: source, recipe: recipe), firstExample: state.examples, share: share)
+      maker: BatchMaker(setting: setting, source: source, redrawn: redrawn, recipe: recipe), firstExample: state.examples, share: share)
     defer { queue.stop() }
     let count = network.parameterCount
     report(
@@ -221,13 +222,13 @@ package final class Trainer {
   }
 
   /// Of all that decides the steps.
-  private func fingerprint(_ source: any PixelSource) throws -> UInt64 {
+  private func fingerprint(_ source: any PixelSource, _ redrawn: RedrawnInputs?) throws -> UInt64 {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
     var hash = FNV1a()
     hash.combine(try encoder.encode(recipe))
     hash.combine(try encoder.encode(network.configuration))
-    hash.combine("\(setting.name) \(source.count) \(state.step) \(state.examples)".utf8)
+    hash.combine("\(setting.name) \(source.count) \(redrawn?.count ?? 0) \(state.step) \(state.examples)".utf8)
     hash.combine("\(options.maxSteps ?? 0) \(options.maxMinutes ?? 0) \(options.dtype)".utf8)
     // A checkpoint's or an --init file's small tensors tell it from any other.
     for parameter in parameters where parameter.shape.count == 1 { hash.combine(try parameter.bytes()) }
@@ -246,6 +247,21 @@ package final class Trainer {
     }
     return try DecodingSource(
       folder: folder, side: setting.resolution, path: "\(options.out)/unreadable-\(setting.resolution).json", report: report)
+  }
+
+  private func openRedrawn(_ source: any PixelSource) throws(TrainingError) -> RedrawnInputs? {
+    guard let root = options.redrawn else { return nil }
+    guard let side = setting.lowResolution else {
+      throw TrainingError(.options, "\(setting.name) has no low-resolution input: leave --redrawn out")
+    }
+    let inputs = try RedrawnInputs(
+      root: root, labels: setting.labels, side: side, path: "\(options.out)/redrawn-\(side).cache", report: report)
+    let found = (0..<source.count).count { inputs.has(source.path($0)) }
+    guard found > 0 else {
+      throw TrainingError(.data, "\(root): no file there has the class and name of one in \(options.data); 'weir-lab redraw' makes such")
+    }
+    report("\(found) of \(source.count) images have an input in \(root)")
+    return inputs
   }
 
   /// Writes a checkpoint, the plots and, if asked for, the averaged weights; of several processes the first one does.

@@ -5,6 +5,8 @@ package struct TrainingOptions: Sendable {
   /// The run's folder: metrics, grids, checkpoints, caches.
   package var out: String
   package var data: String
+  /// A folder of low-resolution inputs, see `RedrawnInputs`.
+  package var redrawn: String?
   /// Continues the run in `out`.
   package var resume = false
   /// Weights to start a new run from.

@@ -68,6 +68,12 @@ struct Train: ParsableCommand {
   @Option(help: "Part of the examples that are trained without their label, for classifier-free guidance.")
   var labelDrop = 0.0
 
+  @Option(help: "Low-resolution inputs that 'redraw' made of training images, under the same classes and names.")
+  var redrawn: String?
+
+  @Option(help: "Part of the examples that are trained with such an input, where there is one.")
+  var redrawnPart = 0.5
+
   @Option(help: "Seed of the weights, the data's order and all noise.")
   var seed: UInt64 = 0
 
@@ -116,8 +122,10 @@ struct Train: ParsableCommand {
     recipe.crop = crop ?? (plan.setting.resolution > 64 ? 64 : nil)
     recipe.flip = flip
     recipe.labelDrop = labelDrop
+    recipe.redrawn = redrawn == nil ? 0 : redrawnPart
     recipe.seed = seed
     var options = TrainingOptions(out: out ?? "runs/\(stage)", data: data)
+    options.redrawn = redrawn
     options.resume = resume
     options.initialWeights = `init`
     options.export = exports ? plan.weightsPath : nil

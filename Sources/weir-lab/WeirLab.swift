@@ -10,6 +10,7 @@ struct WeirLab: AsyncParsableCommand {
     abstract: "Train, sample and measure cascades on this machine alone.",
     subcommands: [
       New.self, Train.self, Sample.self, Forward.self, Bench.self, Import.self, Features.self, Metrics.self, Eval.self, Sweep.self,
+      Redraw.self,
     ])
 
   static func main() async {

@@ -134,6 +134,26 @@ struct Order: Sendable {
     }
   }
 
+  /// With different numbers of steps left, together and alone.
+  @Test func samplesThatBeginWithAnImage() throws {
+    let engine = try StageEngine(pipeline, stage: 0, threads: 2)
+    let options = try SamplingOptions(pipeline.manifest)
+    let image: [Float] = (0..<3 * 8 * 8).map { Float($0 % 50) / 25 - 1 }
+    let requests = [1, 3, 5, 2].map { (left: Int) -> StageEngine.Request in StageEngine.Request(label: 2, seed: 7, start: (image, left)) }
+    let together = try engine.samples(requests, options: options, batch: 4)
+    for (index, request) in requests.enumerated() {
+      #expect(try engine.samples([request], options: options, batch: 1) == [together[index]], "sample \(index)")
+    }
+    #expect(Set(together).count == 4 && !together.contains(image))
+    let plain = try engine.samples([StageEngine.Request(label: 2, seed: 7)], options: options, batch: 1)
+    #expect(!together.contains(plain[0]), "the image made no difference")
+    // DPM-Solver++ goes on from an estimate that an image has not.
+    let solver = try StageEngine(pipeline, stage: 1)
+    let request = StageEngine.Request(label: 0, seed: 7, input: image, start: ([Float](repeating: 0, count: 3 * 16 * 16), 2))
+    let error = #expect(throws: CascadeError.self) { try solver.samples([request], options: options, batch: 1) }
+    #expect(error?.message.contains("dpm++2m") == true)
+  }
+
   @Test func truncatedRunsHandOverTheirNoise() throws {
     let options = try SamplingOptions(
       pipeline.manifest, overrides: [StageOverride(stage: "base8", steps: 20), StageOverride(stage: "sr16", aug: 300)], truncated: true)

@@ -279,6 +279,36 @@ func run(_ sampler: Sampler, _ state: inout SamplerState, noise: NoiseSource, mo
     }
   }
 
+  /// An image noised for the steps that are left has the marginal of their first point, and with a perfect model they lead back to it.
+  @Test(arguments: kinds.indices) func imagesNoisedForTheStepsThatAreLeft(_ k: Int) throws {
+    let (kind, eta, variance) = kinds[k]
+    let schedule = try Schedule(.cosine, steps: 1000)
+    let n = 10_000
+    let image = [Float](repeating: 0.5, count: n)
+    let model = PerfectModel(schedule: schedule, prediction: .v, variance: variance, x0: image)
+    let sampler = try Sampler(kind, steps: 8, spacing: .uniform, eta: eta, schedule: schedule, prediction: .v, variance: variance)
+    for left in 1...8 {
+      guard sampler.historyLength(after: 8 - left) == 0 else {
+        #expect(throws: DiffusionError.self) { try sampler.start(noise, from: image, left: left) }
+        continue
+      }
+      var state = try sampler.start(noise, from: image, left: left)
+      let alphaBar = schedule.alphaBars[sampler.timesteps[8 - left]]
+      let values = state.x.map(Double.init)
+      let mean = values.reduce(0, +) / Double(n)
+      let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(n)
+      #expect(state.step == 8 - left)
+      // Six standard deviations: 0.06 of a mean of 10,000, 0.085 of their variance.
+      #expect(abs(mean - alphaBar.squareRoot() * 0.5) < 0.06 * (1 - alphaBar).squareRoot(), "\(kind), \(left) left: \(mean)")
+      #expect(abs(variance / (1 - alphaBar) - 1) < 0.085, "\(kind), \(left) left: \(variance)")
+      run(sampler, &state, noise: noise, model: { model($0, $1) })
+      #expect(zip(state.x, image).allSatisfy { abs($0 - $1) < 2e-3 }, "\(kind), \(left) left")
+    }
+    for left in [Int.min, -1, 0, 9, .max] {
+      #expect(throws: DiffusionError.self) { try sampler.start(noise, from: image, left: left) }
+    }
+  }
+
   @Test func nansAreNotClippedAway() throws {
     let sampler = try Sampler(.ddim, steps: 1, schedule: Schedule(.cosine, steps: 10), prediction: .v)
     var state = sampler.start(noise, count: 4)

@@ -10,6 +10,7 @@ import Testing
     let side = 16
     let count = 5
     func label(_ index: Int) -> Int { index % 2 }
+    func path(_ index: Int) -> String { "\(label(index))/\(index).png" }
     func image(_ index: Int) throws(TrainingError) -> (planes: [Float], label: Int) {
       ((0..<768).map { sin(Float($0 * (index + 1)) * 0.05) }, label(index))
     }
@@ -51,6 +52,41 @@ import Testing
     for (dropped, label) in zip(some.labels, all.labels) { #expect(dropped == nil || dropped == label) }
     #expect(some.x0 == all.x0 && some.noise == all.noise && some.timesteps == all.timesteps)
     #expect(some.lowRes == all.lowRes && some.levels == all.levels)
+  }
+
+  /// Of images that have inputs drawn anew, as many examples as asked for get them; flips apply to both, and nothing else changes.
+  @Test func redrawnInputsTakeTheAveragesPlace() throws {
+    let folder = try TemporaryFolder()
+    // Pictures has 0/0, 1/1, 0/2, 1/3 and 0/4; there are no inputs of 1/3 and 0/4.
+    let labels = ["0", "1"]
+    try makeData(in: folder.path, labels: labels, count: 3, side: 8)
+    let redrawn = try RedrawnInputs(root: folder.path, labels: labels, side: 8, path: "\(folder.path)/cache") { _ in }
+    let setting = try tinySuperResolution(labels, lowRes: .plain)
+    func batch(_ part: Double) throws -> Batch {
+      var recipe = Recipe(batch: 100)
+      recipe.flip = true
+      recipe.redrawn = part
+      var maker = BatchMaker(setting: setting, source: Pictures(), redrawn: redrawn, recipe: recipe)
+      return try maker.batch(first: 0)
+    }
+    let (none, some, all) = (try batch(0), try batch(0.5), try batch(1))
+    var order = EpochOrder(count: 5, seed: 0)
+    let size = 3 * 8 * 8
+    func low(_ batch: Batch, _ example: Int) -> [Float] { Array(batch.lowRes[example * size..<(example + 1) * size]) }
+    var mixed = 0
+    for example in 0..<100 {
+      let index = order.index(ofExample: UInt64(example))
+      let drawn = try redrawn.input(of: Pictures().path(index))
+      #expect((drawn != nil) == (index < 3))
+      let average = low(none, example)
+      let isFlipped = try Array(all.x0[example * 768..<(example + 1) * 768]) != Pictures().image(index).planes
+      #expect(low(all, example) == drawn.map { isFlipped ? Resampling.flipped($0, side: 8) : $0 } ?? average, "example \(example)")
+      #expect([average, low(all, example)].contains(low(some, example)), "example \(example)")
+      if drawn != nil, low(some, example) != average { mixed += 1 }
+    }
+    // 60 examples of images that have one: 30 expected, of a standard deviation of 3.9.
+    #expect((10...50).contains(mixed))
+    #expect(none.x0 == all.x0 && none.noise == all.noise && none.timesteps == all.timesteps && none.labels == all.labels)
   }
 
   @Test func levelZeroIsClean() throws {
@@ -120,6 +156,7 @@ import Testing
       let side = 16
       let count = 3
       func label(_ index: Int) -> Int { 0 }
+      func path(_ index: Int) -> String { "\(index).png" }
       func image(_ index: Int) throws(TrainingError) -> (planes: [Float], label: Int) { throw TrainingError(.data, "broken \(index)") }
     }
     let setting = try tinySetting()
