@@ -47,14 +47,19 @@ package struct Smoothing: Hashable, Sendable {
     let width = (side + Pixels.scalarCount - 1) / Pixels.scalarCount * Pixels.scalarCount + 2 * radius
     let plane = width * (side + 2 * radius)
     let padded = [Float](unsafeUninitializedCapacity: 3 * plane) { buffer, initialized in
-      for channel in 0..<3 {
-        for y in 0..<side + 2 * radius {
-          let from = (channel * side + min(max(y - radius, 0), side - 1)) * side
-          let to = channel * plane + y * width
-          for x in 0..<width { buffer[to + x] = image[from + min(max(x - radius, 0), side - 1)] }
+      image.withUnsafeBufferPointer { image in
+        guard let target = buffer.baseAddress, let source = image.baseAddress else { return }
+        for channel in 0..<3 {
+          for y in 0..<side + 2 * radius {
+            let row = source + (channel * side + min(max(y - radius, 0), side - 1)) * side
+            let padded = target + channel * plane + y * width
+            padded.initialize(repeating: row[0], count: radius)
+            (padded + radius).initialize(from: row, count: side)
+            (padded + radius + side).initialize(repeating: row[side - 1], count: width - radius - side)
+          }
         }
+        initialized = 3 * plane
       }
-      initialized = 3 * plane
     }
     // A level is 2/255 in [-1, 1].
     let reach = Float(range) * 2 / 255
