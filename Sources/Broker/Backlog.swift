@@ -6,17 +6,17 @@ struct Backlog {
     /// Samples that wait for a worker of the stage, and those that have one.
     var waiting = 0
     var leased = 0
-    /// Steps of the stage that are still to be taken, also by samples that have not come to it yet.
-    var steps = 0
+    /// Passes through the stage's network that are still to be made, also by samples that have not come to it yet.
+    var passes = 0
 
     static func - (a: Self, b: Self) -> Self {
-      Self(waiting: a.waiting - b.waiting, leased: a.leased - b.leased, steps: a.steps - b.steps)
+      Self(waiting: a.waiting - b.waiting, leased: a.leased - b.leased, passes: a.passes - b.passes)
     }
 
     static func += (a: inout Self, b: Self) {
       a.waiting += b.waiting
       a.leased += b.leased
-      a.steps += b.steps
+      a.passes += b.passes
     }
   }
 

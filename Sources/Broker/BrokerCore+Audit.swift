@@ -51,7 +51,7 @@ extension BrokerCore {
         let key = StageKey(pipeline: job.pipeline, stage: stage)
         stages.insert(key)
         let work = job.work(inStage: stage)
-        if work.steps < 0 { faults.append("job \(job.id) has \(work.steps) steps to do in stage \(stage)") }
+        if work.passes < 0 { faults.append("job \(job.id) has \(work.passes) passes to do in stage \(stage)") }
         if work != Backlog.Work() { backlog.add(work, key, job.share) }
       }
     }

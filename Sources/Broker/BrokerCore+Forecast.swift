@@ -8,17 +8,18 @@ extension BrokerCore {
   func predictedWork(_ job: Job, stage: Int, step: UInt32) -> Double? {
     var total = 0.0
     for index in stage..<job.stageCount {
-      guard let milliseconds = stepTimes.milliseconds(StageKey(pipeline: job.pipeline, stage: index)) else { return nil }
-      total += milliseconds * Double(job.steps(ofStage: index) - (index == stage ? min(step, job.steps(ofStage: index)) : 0))
+      guard let milliseconds = passTimes.milliseconds(StageKey(pipeline: job.pipeline, stage: index)) else { return nil }
+      let steps = job.steps(ofStage: index) - (index == stage ? min(step, job.steps(ofStage: index)) : 0)
+      total += milliseconds * Double(Int(steps) * job.options[index].passesOfStep)
     }
     return total
   }
 
-  /// What a task is charged, in steps: turns are taken stage by stage, and a step of a stage takes as long for one tenant as for another. The
-  /// measured time of a step would only add its noise, which is not the same for long tasks and short ones.
+  /// What a task is charged, in passes through the network: turns are taken stage by stage, and a pass of a stage takes as long for one tenant as
+  /// for another. The measured time of a pass would only add its noise, which is not the same for long tasks and short ones.
   func cost(of job: Job, _ stage: StageKey, resuming step: UInt32) -> Double {
     let steps = job.steps(ofStage: stage.stage)
-    return Double(steps - min(step, steps))
+    return Double(Int(steps - min(step, steps)) * job.options[stage.stage].passesOfStep)
   }
 
   /// When a job that is not in the backlog yet would be done, in milliseconds from now.
@@ -28,17 +29,17 @@ extension BrokerCore {
     var forecast = Forecast(stages: [])
     for (index, option) in options.enumerated() {
       let key = StageKey(pipeline: pipeline, stage: index)
-      guard let milliseconds = stepTimes.milliseconds(key), workers.count(key) > 0 else { return nil }
-      var stage = Forecast.Stage(workers: workers.count(key), sample: Double(option.steps ?? 0) * milliseconds)
+      guard let milliseconds = passTimes.milliseconds(key), workers.count(key) > 0 else { return nil }
+      var stage = Forecast.Stage(workers: workers.count(key), sample: Double(option.passes) * milliseconds)
       for (other, work) in jobs.backlog.shares(key) {
-        let work = Double(work.steps) * milliseconds
+        let work = Double(work.passes) * milliseconds
         if other.priority > share.priority {
           stage.higher += work
         } else if other.priority == share.priority, other.tenant != share.tenant {
           stage.others.append((work, weight(of: other.tenant)))
         }
       }
-      stage.own = rivals.reduce(0) { $0 + Double($1.work(inStage: index).steps) } * milliseconds
+      stage.own = rivals.reduce(0) { $0 + Double($1.work(inStage: index).passes) } * milliseconds
       forecast.stages.append(stage)
     }
     return forecast.milliseconds(samples: samples, weight: weight(of: share.tenant))
@@ -49,8 +50,8 @@ extension BrokerCore {
     var drain = 0.0
     for index in pipelines[pipeline]?.info.stages.indices ?? 0..<0 {
       let key = StageKey(pipeline: pipeline, stage: index)
-      guard let milliseconds = stepTimes.milliseconds(key), workers.count(key) > 0 else { return limits.retryMilliseconds }
-      drain = max(drain, Double(jobs.backlog[key].steps) * milliseconds / Double(workers.count(key)))
+      guard let milliseconds = passTimes.milliseconds(key), workers.count(key) > 0 else { return limits.retryMilliseconds }
+      drain = max(drain, Double(jobs.backlog[key].passes) * milliseconds / Double(workers.count(key)))
     }
     let part = drain * Double(min(tasks, open)) / Double(max(open, 1))
     return UInt32(min(max(part, Double(limits.retryMilliseconds)), 600_000))

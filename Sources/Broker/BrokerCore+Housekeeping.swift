@@ -76,11 +76,12 @@ extension BrokerCore {
 
   /// How long a task of this worker may take over a step: a long step is not a dead worker.
   func patience(with worker: Worker) -> Int64 {
-    guard let milliseconds = stepTimes.milliseconds(worker.stage, numerics: worker.hello.numerics) else {
+    guard let milliseconds = passTimes.milliseconds(worker.stage, numerics: worker.hello.numerics) else {
       return Int64(limits.stallMilliseconds)
     }
-    // A step is measured per sample, and taken by the whole batch.
-    let step = milliseconds * Double(max(1, min(worker.leases.count, Int(worker.hello.slots))))
+    // A pass is measured per sample, and made by the whole batch.
+    let passes = worker.leases.map { jobs[$0.job]?.options[Int($0.stage)].passesOfStep ?? 1 }.max() ?? 1
+    let step = milliseconds * Double(max(1, min(worker.leases.count, Int(worker.hello.slots))) * passes)
     return max(Int64(limits.leastStallMilliseconds), Int64(limits.stallSteps * step))
   }
 

@@ -18,7 +18,7 @@ import Wire
 /// | leases | tasks in workers' hands | open samples, and trials | result, failure, loss or stall of the worker |
 /// | workers | who said hello | `maxWorkers` | goodbye, silence, a connection that is gone |
 /// | watches | who is told of which job | `maxWatches`, `maxWatchesPerClient` | the job's end; who is gone, when something is sent |
-/// | step times | averages by stage and class | stages of all pipelines | with their pipeline |
+/// | pass times | averages by stage and class | stages of all pipelines | with their pipeline |
 /// | back-off | failed tasks, until their next try | twice the open tasks | when due; stale entries, once they are half of it |
 /// | deadlines | when open jobs have to be done | twice those that have one | when due; stale entries, once they are half of it |
 /// | makers | who made which result | `Quarantine.limit` | the oldest |
@@ -53,7 +53,7 @@ extension BrokerCore {
       Table(name: "debts", count: queues.mostDebts, bound: FairShare.maxDebts),
       Table(name: "workers", count: workers.count, bound: limits.maxWorkers),
       Table(name: "watches", count: watches.count, bound: limits.maxWatches),
-      Table(name: "step times", count: stepTimes.count, bound: stages),
+      Table(name: "pass times", count: passTimes.count, bound: stages),
       // Half of what was allowed when it grew may be left when tasks end.
       Table(name: "back-off", count: backOff.count, bound: BackOff.bound(openTasks: limits.maxOpenTasks)),
       Table(name: "deadlines", count: deadlines.count, bound: deadlines.bound),

@@ -18,8 +18,10 @@ extension BrokerCore {
       if stepMilliseconds > 0, stepMilliseconds.isFinite {
         worker.stepMilliseconds = stepMilliseconds
         if note(progress, of: worker) {
-          leases[progress.task.task]?.stepMilliseconds = stepMilliseconds
-          stepTimes.add(stepMilliseconds, worker.stage, numerics: worker.hello.numerics)
+          let task = progress.task.task
+          let passes = jobs[task.job]?.options[Int(task.stage)].passesOfStep ?? 1
+          leases[task]?.stepMilliseconds = stepMilliseconds * Double(passes)
+          passTimes.add(stepMilliseconds, worker.stage, numerics: worker.hello.numerics)
         }
       } else {
         note(progress, of: worker)
@@ -104,7 +106,7 @@ extension BrokerCore {
       guard let unused = pipelines.keys.first(where: { !workers.serves($0) && !jobs.uses($0) }) else { return nil }
       actions.append(.persist(.pipelineForgotten(digest: pipelines[unused]?.info.digest ?? [])))
       pipelines.remove(unused)
-      stepTimes.forget(unused)
+      passTimes.forget(unused)
       queues.forget(unused)
       fullStages = fullStages.filter { $0.pipeline != unused }
     }
@@ -308,7 +310,8 @@ extension BrokerCore {
       // Of an adopted one only its worker says where it began, and one of an older version does not.
       if steps > lease.firstStep, lease.origin == .given {
         let milliseconds = result.computeMilliseconds / Double(steps - lease.firstStep)
-        stepTimes.add(milliseconds, worker.stage, numerics: worker.hello.numerics)
+        passTimes.add(
+          milliseconds / Double(job.options[Int(task.stage)].passesOfStep), worker.stage, numerics: worker.hello.numerics)
         if lease.stepMilliseconds == nil { lease.stepMilliseconds = milliseconds }
       }
       dropLease(task, as: .done)

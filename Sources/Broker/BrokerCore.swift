@@ -20,7 +20,7 @@ package struct BrokerCore: ~Copyable {
   var workers = WorkerTable()
   var leases = LeaseTable()
   var watches = WatchTable()
-  var stepTimes = StepTimes()
+  var passTimes = PassTimes()
   var backOff = BackOff()
   var deadlines = Deadlines()
   var quarantine = Quarantine()

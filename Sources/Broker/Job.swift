@@ -265,7 +265,7 @@ final class Job {
     }
     return Backlog.Work(
       waiting: Int(tallies[stage].waiting), leased: Int(tallies[stage].leased),
-      steps: coming * Int(steps(ofStage: stage)) - Int(tallies[stage].openSteps))
+      passes: coming * options[stage].passes - Int(tallies[stage].openSteps) * options[stage].passesOfStep)
   }
 
   private func leaveStage(_ index: Int) {

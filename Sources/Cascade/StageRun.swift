@@ -23,6 +23,8 @@ package final class StageRun {
   /// Steps in all: of a truncated run, fewer than its options say.
   package var steps: Int { sampler.steps }
   package var isFinished: Bool { step == steps }
+  /// How often a step calls the network.
+  package var passes: Int { guidance == nil ? 1 : 2 }
 
   /// - Parameters:
   ///   - input: the previous stage's output, (3, r, r) flat; `nil` exactly in the first stage. Of a truncated first stage: z_s.

@@ -72,6 +72,7 @@ package final class CascadeEngine: Engine {
 
     var step: Int { run.step }
     var steps: Int { run.steps }
+    var passes: Int { run.passes }
 
     func checkpoint() throws -> TaskCheckpoint {
       let state = run.checkpoint()

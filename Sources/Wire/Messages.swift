@@ -362,7 +362,7 @@ public struct Attempt: Hashable, Sendable {
   public var state: JobState
   /// Steps that were finished when it began and when it ended.
   public var firstStep, lastStep: UInt32
-  /// Per sample.
+  /// Per sample, guided or not.
   public var stepMilliseconds: Double?
   public var reason: String?
   /// Of its result, if that is the one that the broker kept.
@@ -395,6 +395,7 @@ public struct WorkerStatus: Hashable, Sendable {
   public var numerics: String
   public var slots, running: UInt32
   public var finished: UInt64
+  /// Per sample, without guidance.
   public var stepMilliseconds: Double?
   public var silentMilliseconds: UInt32
   public var host: String
@@ -550,6 +551,7 @@ public struct Assignment: Hashable, Sendable {
 
 public enum WorkerMessage: Hashable, Sendable {
   case hello(WorkerHello)
+  /// Milliseconds of the last step, per sample and pass through the network: a guided step makes two.
   case progress(TaskProgress, stepMilliseconds: Double)
   case checkpoint(TaskRef, TaskCheckpoint)
   case result(TaskResult)

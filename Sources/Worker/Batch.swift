@@ -71,12 +71,12 @@ package struct Batch {
     }
     let started = now()
     let failures = advance()
-    let milliseconds = (now() - started) / .milliseconds(1) / Double(max(running.count, 1))
+    let milliseconds = (now() - started) / .milliseconds(1) / Double(max(running.reduce(0) { $0 + $1.run.passes }, 1))
     for (task, error) in failures {
       running.removeAll { $0.task == task }
       fail(task, error)
     }
-    for index in running.indices { running[index].computeMilliseconds += milliseconds }
+    for index in running.indices { running[index].computeMilliseconds += milliseconds * Double(running[index].run.passes) }
     if !running.isEmpty {
       report(
         .stepped(running.map { TaskProgress($0.task, step: UInt32(clamping: $0.run.step)) }, stepMilliseconds: milliseconds))

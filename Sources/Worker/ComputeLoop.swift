@@ -14,7 +14,7 @@ package enum ComputeCommand: Sendable, Hashable {
 
 /// What the compute thread reports.
 package enum ComputeEvent: Sendable, Hashable {
-  /// One step was taken by these tasks; milliseconds per sample.
+  /// One step was taken by these tasks; milliseconds per sample and pass through the network.
   case stepped([TaskProgress], stepMilliseconds: Double)
   case checkpoint(TaskRef, TaskCheckpoint)
   case finished(TaskResult, steps: UInt32)

@@ -40,6 +40,8 @@ package protocol Engine: AnyObject {
 package protocol TaskRun: AnyObject {
   /// Steps finished.
   var step: Int { get }
+  /// How often a step calls the network: a step takes time in proportion.
+  var passes: Int { get }
   /// Steps in all. A run whose `step` is `steps` has a result and is not advanced.
   var steps: Int { get }
 

@@ -167,6 +167,8 @@ package final class SyntheticEngine: Engine {
     private var chain: [UInt8]
     private(set) var step: Int
     var steps: Int { plan.steps }
+    // Its stages can't be guided.
+    let passes = 1
 
     init(plan: Plan, chain: [UInt8], step: Int) {
       self.plan = plan

@@ -126,6 +126,33 @@ struct DeadlineTests {
     }
   }
 
+  /// A guided step calls the network twice, and takes twice as long: in the forecast, and where a guided task was measured.
+  @Test func guidedStepsCountTwice() throws {
+    var pipeline = pipeline
+    pipeline.stages[0].defaultGuidance = 1
+    func guided(_ weight: Double?) -> [StageOptions] { [StageOptions(stage: "stage0", guidance: weight)] }
+    for measured in [1.0, 3] {
+      let driver = CoreDriver()
+      driver.hello("a", makeHello("a", pipeline: pipeline))
+      _ = driver.ask(.submit(Submission(runs: [SampleRun(label: "clay", seed: 1, count: 1)], options: guided(measured))))
+      let assignment = try #require(driver.takeAssignments("a").first)
+      // 100 ms a pass, in the worker's words.
+      driver.handle(.worker("a", .progress(TaskProgress(assignment.task, step: 1), stepMilliseconds: 100)))
+      var result = driver.result(assignment, pipeline: pipeline)
+      result.computeMilliseconds = measured == 1 ? 1_000 : 2_000
+      driver.handle(.worker("a", .result(result)))
+      for (weight, milliseconds) in [(nil, 1_000), (1, 1_000), (0, 2_000), (3, 2_000)] as [(Double?, UInt64)] {
+        let refusal = driver.refusal(
+          .submit(
+            Submission(
+              runs: [SampleRun(label: "clay", seed: 2, count: 1)], options: guided(weight), deadlineMilliseconds: milliseconds - 1)))
+        #expect(
+          refusal?.code == .tooLate && refusal?.reason.contains("about \(milliseconds) ms") == true,
+          "measured at \(measured), asked for \(String(describing: weight)): \(String(describing: refusal))")
+      }
+    }
+  }
+
   @Test func withoutMeasurementsNothingIsRefused() {
     let driver = CoreDriver()
     driver.hello("a", makeHello("a", pipeline: pipeline))

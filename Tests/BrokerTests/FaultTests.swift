@@ -476,6 +476,6 @@ extension CoreDriver {
     result.computeMilliseconds = 1
     driver.handle(.worker("a", .result(result)))
     let key = try #require(driver.core.pipelines.key(forDigest: pipeline.digest))
-    #expect(driver.core.stepTimes.milliseconds(StageKey(pipeline: key, stage: 0)) == nil)
+    #expect(driver.core.passTimes.milliseconds(StageKey(pipeline: key, stage: 0)) == nil)
   }
 }

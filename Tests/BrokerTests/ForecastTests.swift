@@ -25,8 +25,8 @@ struct ForecastTests {
     #expect(Forecast(stages: [stage]).milliseconds(samples: 1, weight: 1) == 1_530)
   }
 
-  @Test func stepTimesFollowTheWorkers() {
-    var times = StepTimes()
+  @Test func passTimesFollowTheWorkers() {
+    var times = PassTimes()
     let stage = StageKey(pipeline: 0, stage: 1)
     #expect(times.milliseconds(stage) == nil)
     times.add(10, stage, numerics: "cpu")

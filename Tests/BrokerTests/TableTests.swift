@@ -8,7 +8,7 @@ import Wire
 /// compared with its bound after every event.
 struct TableTests {
   /// What outlives all jobs and workers, within its bound.
-  static let lasting: Set = ["pipelines", "stages with queues", "debts", "step times", "makers", "quarantine", "refusals"]
+  static let lasting: Set = ["pipelines", "stages with queues", "debts", "pass times", "makers", "quarantine", "refusals"]
 
   var limits: BrokerLimits {
     var limits = BrokerLimits()

@@ -103,6 +103,40 @@ import Wire
     }
   }
 
+  /// A step's time is divided by the passes through the network that it made.
+  @Test func timeIsSharedByPasses() {
+    final class Run: TaskRun {
+      let passes: Int
+      let steps = 2
+      var step = 0
+
+      init(passes: Int) { self.passes = passes }
+
+      func checkpoint() throws -> TaskCheckpoint { TaskCheckpoint(step: UInt32(step), tensors: []) }
+      func result() throws -> WireTensor { try WireTensor(name: "x0", floats: [0, 0, 0], shape: [3, 1, 1]) }
+    }
+    /// Odd samples are guided.
+    final class Guided: Engine {
+      let info = EngineInfo(pipeline: SyntheticEngine.pipeline, stage: 0, numerics: "test", slots: 4)
+
+      func begin(_ assignment: Assignment) -> any TaskRun { Run(passes: assignment.task.task.sample % 2 == 0 ? 1 : 2) }
+      func advance(_ runs: [any TaskRun]) { for case let run as Run in runs { run.step += 1 } }
+    }
+    let log = log
+    var calls = 0
+    // Each step takes 400 ms.
+    func now() -> Duration {
+      calls += 1
+      return .milliseconds(400 * (calls / 2))
+    }
+    var batch = Batch(engine: Guided(), slots: 4, now: now, report: { log.events.append($0) })
+    for sample in [0, 1, 2] as [UInt32] { batch.obey(.start(assignment(ref(sample)))) }
+    while !batch.isIdle { batch.step() }
+    let times = log.events.compactMap { if case .stepped(_, let milliseconds) = $0 { milliseconds } else { nil } }
+    let shares = log.events.compactMap { if case .finished(let result, _) = $0 { result.computeMilliseconds } else { nil } }
+    #expect(times == [100, 100] && shares == [200, 400, 200])
+  }
+
   @Test func aDrainWaitsForResultsThatAreBeingMade() throws {
     let events = Mutex<[ComputeEvent]>([])
     var batch = Batch(

@@ -27,6 +27,7 @@ package final class LyingEngine: Engine {
 
     var step: Int { honest.step }
     var steps: Int { honest.steps }
+    var passes: Int { honest.passes }
 
     func checkpoint() throws -> TaskCheckpoint { try honest.checkpoint() }
 

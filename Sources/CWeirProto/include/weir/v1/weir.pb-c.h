@@ -891,7 +891,7 @@ struct  Weir__V1__WorkerStatus
    */
   uint64_t finished;
   /*
-   * measured, per sample and step; 0: not known
+   * measured, per sample and step without guidance; 0: not known
    */
   double step_ms;
   /*
@@ -1081,7 +1081,7 @@ struct  Weir__V1__Progress
   ProtobufCMessage base;
   Weir__V1__TaskProgress *progress;
   /*
-   * how long the last step took, per sample
+   * how long the last step took, per sample and pass through the network: a guided one makes two
    */
   double step_ms;
 };

@@ -1,7 +1,7 @@
 import Wire
 
-/// How long a step takes, per sample, as the workers measure it: exponentially weighted averages of each stage, and of each numerics class of it.
-struct StepTimes {
+/// How long a pass through a stage's network takes, per sample, as the workers measure it: exponentially weighted averages of each stage, and of each numerics class of it.
+struct PassTimes {
   private struct Estimate {
     var all: Double
     var byClass: [String: Double]
