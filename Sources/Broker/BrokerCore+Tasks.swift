@@ -47,9 +47,10 @@ extension BrokerCore {
   /// enough at once to fill its batch, where one task for each that went on would be stepped alone.
   private mutating func isFull(_ stage: StageKey) -> Bool {
     let waiting = jobs.backlog[stage].waiting
-    if waiting == 0 || 2 * waiting <= waitingLimit(stage) {
+    let limit = waitingLimit(stage)
+    if waiting == 0 || 2 * waiting <= limit {
       fullStages.remove(stage)
-    } else if waiting >= waitingLimit(stage) {
+    } else if waiting >= limit {
       fullStages.insert(stage)
     }
     return fullStages.contains(stage)
