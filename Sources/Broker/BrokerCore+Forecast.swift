@@ -9,8 +9,7 @@ extension BrokerCore {
     var total = 0.0
     for index in stage..<job.stageCount {
       guard let milliseconds = passTimes.milliseconds(StageKey(pipeline: job.pipeline, stage: index)) else { return nil }
-      let steps = job.steps(ofStage: index) - (index == stage ? min(step, job.steps(ofStage: index)) : 0)
-      total += milliseconds * Double(Int(steps) * job.options[index].passesOfStep)
+      total += milliseconds * Double(job.passes(ofStage: index, after: index == stage ? step : 0))
     }
     return total
   }
@@ -18,8 +17,7 @@ extension BrokerCore {
   /// What a task is charged, in passes through the network: turns are taken stage by stage, and a pass of a stage takes as long for one tenant as
   /// for another. The measured time of a pass would only add its noise, which is not the same for long tasks and short ones.
   func cost(of job: Job, _ stage: StageKey, resuming step: UInt32) -> Double {
-    let steps = job.steps(ofStage: stage.stage)
-    return Double(Int(steps - min(step, steps)) * job.options[stage.stage].passesOfStep)
+    Double(job.passes(ofStage: stage.stage, after: step))
   }
 
   /// When a job that is not in the backlog yet would be done, in milliseconds from now.

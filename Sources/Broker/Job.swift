@@ -125,6 +125,12 @@ final class Job {
 
   func steps(ofStage stage: Int) -> UInt32 { options[stage].steps ?? 0 }
 
+  /// Passes through a stage's network that a sample has before it after `step` steps of the stage.
+  func passes(ofStage stage: Int, after step: UInt32) -> Int {
+    let steps = steps(ofStage: stage)
+    return Int(steps - min(step, steps)) * options[stage].passesOfStep
+  }
+
   /// Begins the next attempt.
   func lease(_ index: Int) {
     samples[index].attempt &+= 1

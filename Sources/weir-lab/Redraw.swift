@@ -36,19 +36,11 @@ struct Redraw: ParsableCommand {
   @Option(help: "Seed of the first image of the folder; the next ones' follow.")
   var seed: UInt64 = 0
 
-  @Option(help: "Samples stepped together.")
-  var batch = 8
-
-  @Option(help: "Processor threads (default: one a core).")
-  var threads = ProcessInfo.processInfo.activeProcessorCount
-
-  @Option(help: "cpu or cuda:N.")
-  var device = "cpu"
+  @OptionGroup
+  var stepping: SteppingOptions
 
   func validate() throws {
     guard limit.map({ $0 >= 1 }) ?? true else { throw ValidationError("--limit \(limit ?? 0): at least 1") }
-    guard (1...256).contains(batch) else { throw ValidationError("--batch \(batch): give 1 to 256") }
-    guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024") }
   }
 
   /// An image in every size that is asked for.
@@ -62,7 +54,7 @@ struct Redraw: ParsableCommand {
     let pipeline = try Pipeline.load(pipeline)
     let stages = pipeline.manifest.stages
     let chosen = try chosen(pipeline.manifest)
-    let engines = try chosen.map { try StageEngine(pipeline, stage: $0.stage, device: Device(device), threads: threads) }
+    let engines = try chosen.map { try StageEngine(pipeline, stage: $0.stage, device: Device(stepping.device), threads: stepping.threads) }
     let options = try SamplingOptions(pipeline.manifest)
     let (first, last) = (chosen[0].stage, chosen[chosen.count - 1].stage)
     let sides = (max(first - 1, 0)...last).map { stages[$0].resolution }
@@ -70,8 +62,8 @@ struct Redraw: ParsableCommand {
     for label in folder.labels { try FileManager.default.createDirectory(atPath: "\(out)/\(label)", withIntermediateDirectories: true) }
     let wanted = wanted(folder)
     var likeness: [Double] = []
-    for start in stride(from: 0, to: wanted.count, by: batch) {
-      let originals = originals(wanted[start..<min(start + batch, wanted.count)], folder, sides)
+    for start in stride(from: 0, to: wanted.count, by: stepping.batch) {
+      let originals = originals(wanted[start..<min(start + stepping.batch, wanted.count)], folder, sides)
       var below = first > 0 ? originals.map { $0.planes[stages[first - 1].resolution] } : originals.map { _ in nil }
       for ((stage, left), engine) in zip(chosen, engines) {
         let side = stages[stage].resolution
@@ -79,7 +71,7 @@ struct Redraw: ParsableCommand {
           StageEngine.Request(
             label: original.item.label, seed: original.seed, input: below, start: original.planes[side].map { ($0, left) })
         }
-        below = try engine.samples(requests, options: options, batch: batch)
+        below = try engine.samples(requests, options: options, batch: stepping.batch)
       }
       let side = stages[last].resolution
       for (original, drawn) in zip(originals, below) {

@@ -57,14 +57,8 @@ struct Sweep: ParsableCommand {
   @Option(help: "Seed of the first sample.")
   var seed: UInt64 = 1_000_000
 
-  @Option(help: "Samples stepped together.")
-  var batch = 8
-
-  @Option(help: "Processor threads (default: one a core).")
-  var threads = ProcessInfo.processInfo.activeProcessorCount
-
-  @Option(help: "cpu or cuda:N.")
-  var device = "cpu"
+  @OptionGroup
+  var stepping: SteppingOptions
 
   func validate() throws {
     guard count >= 2 else { throw ValidationError("--count \(count): at least 2") }
@@ -72,8 +66,6 @@ struct Sweep: ParsableCommand {
     guard draws == 1 || inputs == .real else {
       throw ValidationError("--draws \(draws): what generated images were made from nobody knows")
     }
-    guard (1...256).contains(batch) else { throw ValidationError("--batch \(batch): give 1 to 256") }
-    guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024") }
     for (flag, list) in [("--steps", steps), ("--aug", aug)] {
       for item in list?.split(separator: ",", omittingEmptySubsequences: false) ?? [] where Int(item) == nil {
         throw ValidationError("\(flag) \(list ?? ""): \"\(item)\" is not a whole number")
@@ -104,7 +96,7 @@ struct Sweep: ParsableCommand {
       let net = try EfficientNetLite(weights: features)
       let real = try RealImages(ImageFolder(data, classes: manifest.labels), side: manifest.stages[index].resolution, net: net)
       let requests = try requests(pipeline, index, real)
-      let engine = try StageEngine(pipeline, stage: index, device: Device(device), threads: threads)
+      let engine = try StageEngine(pipeline, stage: index, device: Device(stepping.device), threads: stepping.threads)
       for setting in open {
         let result = try measure(engine, setting, requests, real, net, digest)
         results.append(result)
@@ -153,8 +145,8 @@ struct Sweep: ParsableCommand {
     }
     var below = wanted.map { StageEngine.Request(label: $0.label, seed: $0.seed) }
     for stage in 0..<index {
-      let engine = try StageEngine(pipeline, stage: stage, device: Device(device), threads: threads)
-      let outputs = try engine.samples(below, options: SamplingOptions(pipeline.manifest), batch: batch) {
+      let engine = try StageEngine(pipeline, stage: stage, device: Device(stepping.device), threads: stepping.threads)
+      let outputs = try engine.samples(below, options: SamplingOptions(pipeline.manifest), batch: stepping.batch) {
         ProgressLine.show("\(pipeline.manifest.stages[stage].name): \($0) of \(count)")
       }
       below = zip(wanted, outputs).map { StageEngine.Request(label: $0.label, seed: $0.seed, input: $1) }
@@ -169,7 +161,7 @@ struct Sweep: ParsableCommand {
     let manifest = engine.pipeline.manifest
     let side = manifest.stages[engine.stage].resolution
     let start = ContinuousClock.now
-    let outputs = try engine.samples(requests, options: setting.options(manifest), batch: batch) {
+    let outputs = try engine.samples(requests, options: setting.options(manifest), batch: stepping.batch) {
       ProgressLine.show("\(setting.name): \($0) of \(count)")
     }
     let seconds = (ContinuousClock.now - start) / .seconds(1)
@@ -202,7 +194,7 @@ struct Sweep: ParsableCommand {
     for draw in 1..<draws {
       // Seeds of other draws lie beyond those of this one.
       let again = requests.map { StageEngine.Request(label: $0.label, seed: $0.seed &+ UInt64(draw * count), input: $0.input) }
-      let outputs = try engine.samples(again, options: setting.options(engine.pipeline.manifest), batch: batch) {
+      let outputs = try engine.samples(again, options: setting.options(engine.pipeline.manifest), batch: stepping.batch) {
         ProgressLine.show("\(setting.name), draw \(draw + 1) of \(draws): \($0) of \(count)")
       }
       for (index, output) in outputs.enumerated() {
