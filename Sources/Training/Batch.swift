@@ -85,7 +85,7 @@ package struct BatchMaker: Sendable {
     switch setting.lowRes {
     case .plain: break
     case .gaussian(let maxLevel, _, let schedule):
-      let s = random.below(maxLevel + 1, .level)
+      let s = random.below((recipe.maxLevel ?? maxLevel) + 1, .level)
       batch.levels.append(s)
       guard s > 0 else { return }
       let signal = Float(schedule.alphaBars[s - 1].squareRoot())

@@ -24,6 +24,9 @@ package struct Recipe: Sendable, Hashable, Codable {
   package var flip = false
   /// The part of the examples that are trained with the null class, for classifier-free guidance (Ho & Salimans 2022, algorithm 1).
   package var labelDrop = 0.0
+  /// The highest level s of noise on the low-resolution inputs, where it is not the stage's. A stage that is served at a low level
+  /// learns most from such.
+  package var maxLevel: Int?
   /// The part of the examples whose low-resolution input is one that was drawn anew, of the images that have such.
   package var redrawn = 0.0
   package var seed: UInt64 = 0
@@ -43,7 +46,7 @@ package struct Recipe: Sendable, Hashable, Codable {
     min(averaging, (1 + Double(updates)) / (10 + Double(updates)))
   }
 
-  package func validate(resolution: Int, networkFactor: Int) throws(TrainingError) {
+  package func validate(_ setting: StageSetting, networkFactor: Int) throws(TrainingError) {
     func require(_ condition: Bool, _ message: String) throws(TrainingError) {
       if !condition { throw TrainingError(.options, message) }
     }
@@ -56,8 +59,14 @@ package struct Recipe: Sendable, Hashable, Codable {
     try require((0...1).contains(redrawn), "--redrawn-part \(redrawn): from 0 to 1")
     if let crop {
       try require(
-        crop > 0 && crop <= resolution && crop % networkFactor == 0,
-        "--crop \(crop): a multiple of \(networkFactor) (the network halves the image that far) up to the stage's \(resolution)")
+        crop > 0 && crop <= setting.resolution && crop % networkFactor == 0,
+        "--crop \(crop): a multiple of \(networkFactor) (the network halves the image that far) up to the stage's \(setting.resolution)")
+    }
+    if let maxLevel {
+      guard case .gaussian(let highest, _, _) = setting.lowRes else {
+        throw TrainingError(.options, "--max-level \(maxLevel): \(setting.name)'s inputs are not noised: leave it out")
+      }
+      try require((0...highest).contains(maxLevel), "--max-level \(maxLevel): 0 to the stage's \(highest)")
     }
   }
 }

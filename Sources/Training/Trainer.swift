@@ -39,7 +39,7 @@ package final class Trainer {
     report: @escaping @Sendable (String) -> Void
   ) throws {
     try options.validate()
-    try recipe.validate(resolution: setting.resolution, networkFactor: 1 << (configuration.channelMult.count - 1))
+    try recipe.validate(setting, networkFactor: 1 << (configuration.channelMult.count - 1))
     try Torch.setThreads(options.threads)
     self.setting = setting
     self.recipe = recipe

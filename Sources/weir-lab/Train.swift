@@ -68,6 +68,10 @@ struct Train: ParsableCommand {
   @Option(help: "Part of the examples that are trained without their label, for classifier-free guidance.")
   var labelDrop = 0.0
 
+  @Option(
+    help: ArgumentHelp("Highest level of noise on low-resolution inputs, up to the stage's max_level, the default.", valueName: "s"))
+  var maxLevel: Int?
+
   @Option(help: "Low-resolution inputs that 'redraw' made of training images, under the same classes and names.")
   var redrawn: String?
 
@@ -122,6 +126,7 @@ struct Train: ParsableCommand {
     recipe.crop = crop ?? (plan.setting.resolution > 64 ? 64 : nil)
     recipe.flip = flip
     recipe.labelDrop = labelDrop
+    recipe.maxLevel = maxLevel
     recipe.redrawn = redrawn == nil ? 0 : redrawnPart
     recipe.seed = seed
     var options = TrainingOptions(out: out ?? "runs/\(stage)", data: data)

@@ -98,6 +98,15 @@ import Testing
     #expect(batch.lowRes == Resampling.boxAverage(batch.x0, side: 16, factor: 2))
   }
 
+  @Test func levelsStayBelowTheRecipesHighest() throws {
+    let schedule = try Schedule(.cosine, steps: 100)
+    let setting = try tinySuperResolution(lowRes: .gaussian(maxLevel: 60, level: 10, schedule: schedule))
+    var recipe = Recipe(batch: 64)
+    recipe.maxLevel = 5
+    var maker = BatchMaker(setting: setting, source: Pictures(), recipe: recipe)
+    #expect(try Set(maker.batch(first: 0).levels) == Set(0...5))
+  }
+
   @Test func noisedLowResHasItsLevelsVariance() throws {
     let schedule = try Schedule(.cosine, steps: 100)
     let setting = try tinySuperResolution(lowRes: .gaussian(maxLevel: 100, level: 10, schedule: schedule))
