@@ -24,8 +24,7 @@ package struct Recipe: Sendable, Hashable, Codable {
   package var flip = false
   /// The part of the examples that are trained with the null class, for classifier-free guidance (Ho & Salimans 2022, algorithm 1).
   package var labelDrop = 0.0
-  /// The highest level s of noise on the low-resolution inputs, where it is not the stage's. A stage that is served at a low level
-  /// learns most from such.
+  /// The highest level s of noise on the low-resolution inputs, at most the stage's own; `nil`: the stage's.
   package var maxLevel: Int?
   /// The part of the examples whose low-resolution input is one that was drawn anew, of the images that have such.
   package var redrawn = 0.0

@@ -23,11 +23,8 @@ struct Bench: ParsableCommand {
   @Option(help: "How often each is timed.")
   var repeats = 7
 
-  @Option(help: "Processor threads: a sample takes one, or several where samples are fewer (default: one a core).")
-  var threads = ProcessInfo.processInfo.activeProcessorCount
-
-  @Option(help: "cpu or cuda:N.")
-  var device = "cpu"
+  @OptionGroup
+  var compute: ComputeOptions
 
   @Option(help: "f32 or bf16, for every stage (default: the manifest's; f32 where the processor lacks bf16).")
   var dtype: String?
@@ -41,17 +38,16 @@ struct Bench: ParsableCommand {
   func validate() throws {
     guard batches.allSatisfy({ (1...256).contains($0) }) else { throw ValidationError("--batch \(batch): give sizes of 1 to 256: 1,4,8") }
     guard (1...998).contains(repeats) else { throw ValidationError("--repeats \(repeats): give 1 to 998") }
-    guard (1...1024).contains(threads) else { throw ValidationError("--threads \(threads): give 1 to 1024") }
     guard dtype == nil || precision != nil else { throw ValidationError("--dtype \(dtype ?? ""): give f32 or bf16") }
   }
 
   func run() throws {
     let only = try stage.map { try Manifest.load(self.pipeline).stage(named: $0) }
     let pipeline = try Pipeline.load(self.pipeline)
-    var report = Report(threads: threads, stages: [])
+    var report = Report(threads: compute.threads, stages: [])
     if !json { print("stage    batch dtype   step ms   conv ms   step/conv   GFLOP/s") }
     for index in pipeline.manifest.stages.indices where only == nil || only == index {
-      let engine = try StageEngine(pipeline, stage: index, device: Device(device), dtype: precision, threads: threads)
+      let engine = try StageEngine(pipeline, stage: index, device: Device(compute.device), dtype: precision, threads: compute.threads)
       for size in batches {
         let result = try StageBenchmark.measure(engine, batch: size, repeats: repeats)
         report.stages.append(result)

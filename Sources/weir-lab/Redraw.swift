@@ -54,7 +54,8 @@ struct Redraw: ParsableCommand {
     let pipeline = try Pipeline.load(pipeline)
     let stages = pipeline.manifest.stages
     let chosen = try chosen(pipeline.manifest)
-    let engines = try chosen.map { try StageEngine(pipeline, stage: $0.stage, device: Device(stepping.device), threads: stepping.threads) }
+    let compute = stepping.compute
+    let engines = try chosen.map { try StageEngine(pipeline, stage: $0.stage, device: Device(compute.device), threads: compute.threads) }
     let options = try SamplingOptions(pipeline.manifest)
     let (first, last) = (chosen[0].stage, chosen[chosen.count - 1].stage)
     let sides = (max(first - 1, 0)...last).map { stages[$0].resolution }

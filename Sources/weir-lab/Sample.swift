@@ -51,11 +51,8 @@ struct Sample: ParsableCommand {
   @Flag(help: "Stop the first stage at the second's level s instead of noising its output.")
   var truncated = false
 
-  @Option(help: "Processor threads; they change no byte (default: one a core).")
-  var threads = ProcessInfo.processInfo.activeProcessorCount
-
-  @Option(help: "cpu or cuda:N.")
-  var device = "cpu"
+  @OptionGroup
+  var compute: ComputeOptions
 
   @Option(help: "f32 or bf16, for every stage (default: the manifest's; f32 where the processor lacks bf16).")
   var dtype: String?
@@ -68,7 +65,6 @@ struct Sample: ParsableCommand {
     guard samples == nil ? label != nil && seed != nil : label == nil && seed == nil && count == 1 else {
       throw ValidationError("say which images: --label and --seed, or --samples without them")
     }
-    guard threads >= 1 else { throw ValidationError("--threads \(threads): at least 1") }
     guard dtype == nil || precision != nil else { throw ValidationError("--dtype \(dtype ?? ""): give f32 or bf16") }
   }
 
@@ -79,7 +75,7 @@ struct Sample: ParsableCommand {
     let (wanted, options) = try request(manifest)
     try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
     let pipeline = try Pipeline.load(pipeline)
-    let sampler = try SerialSampler(pipeline, device: Device(device), dtype: precision, threads: threads)
+    let sampler = try SerialSampler(pipeline, device: Device(compute.device), dtype: precision, threads: compute.threads)
     let showsSteps = isatty(FileHandle.standardError.fileDescriptor) != 0
 
     var report = Report(

@@ -96,7 +96,7 @@ struct Sweep: ParsableCommand {
       let net = try EfficientNetLite(weights: features)
       let real = try RealImages(ImageFolder(data, classes: manifest.labels), side: manifest.stages[index].resolution, net: net)
       let requests = try requests(pipeline, index, real)
-      let engine = try StageEngine(pipeline, stage: index, device: Device(stepping.device), threads: stepping.threads)
+      let engine = try StageEngine(pipeline, stage: index, device: Device(stepping.compute.device), threads: stepping.compute.threads)
       for setting in open {
         let result = try measure(engine, setting, requests, real, net, digest)
         results.append(result)
@@ -145,7 +145,7 @@ struct Sweep: ParsableCommand {
     }
     var below = wanted.map { StageEngine.Request(label: $0.label, seed: $0.seed) }
     for stage in 0..<index {
-      let engine = try StageEngine(pipeline, stage: stage, device: Device(stepping.device), threads: stepping.threads)
+      let engine = try StageEngine(pipeline, stage: stage, device: Device(stepping.compute.device), threads: stepping.compute.threads)
       let outputs = try engine.samples(below, options: SamplingOptions(pipeline.manifest), batch: stepping.batch) {
         ProgressLine.show("\(pipeline.manifest.stages[stage].name): \($0) of \(count)")
       }
