@@ -56,15 +56,14 @@ WEIR_CLONES void attend(const Head &head, float *y, int64_t toNext, float *keys,
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(head.width)));
   for (int64_t first = 0; first < head.pixels; first += together) {
     const int64_t rows = std::min<int64_t>(together, head.pixels - first);
-    for (int64_t pixel = 0; pixel < padded; pixel += lanes) {
-      multiplyRows<true, false>(
-          rows, head.query + first * head.from, head.from, 1, keys + pixel * head.width, lanes, head.width, scores + pixel, padded);
-    }
+    multiplyAll<true, false>(
+        rows, padded / lanes, head.query + first * head.from, head.from, 1, Columns{keys, lanes, head.width * lanes}, head.width, scores,
+        padded);
     float whole[together];
     for (int64_t row = 0; row < rows; row++) whole[row] = exponentials(head, scale, scores + row * padded);
+    multiplyAll<true, false>(
+        rows, head.width / lanes, scores, padded, 1, Columns{head.value, head.from, lanes}, head.pixels, y + first * toNext, toNext);
     for (int64_t c = 0; c < head.width; c += lanes) {
-      multiplyRows<true, false>(
-          rows, scores, padded, 1, head.value + c, head.from, head.pixels, y + first * toNext + c, toNext);
       for (int64_t row = 0; row < rows; row++) {
         float *to = y + (first + row) * toNext + c;
         Floats mean;

@@ -20,8 +20,8 @@ constexpr int64_t perUnit = 96;
 WEIR_CLONES void convolvePixels(
     int64_t count, int64_t in, int64_t out, int64_t from, int64_t to, const float *x, const float *filters, const float *bias,
     const float *residual, float *y) {
+  multiplyAll<true, true>(count, (to - from) / lanes, x, in, 1, Columns{filters + from * in, lanes, in * lanes}, in, y + from, out);
   for (int64_t k = from; k < to; k += lanes) {
-    multiplyRows<true, true>(count, x, in, 1, filters + k * in, lanes, in, y + k, out);
     Floats offset{};
     if (bias) load(bias + k, offset);
     for (int64_t pixel = 0; pixel < count; pixel++) {

@@ -51,10 +51,9 @@ WEIR_CLONES void convolveTiles(
     gatherTile(p, tile, x + sample * pixels * p.in, tiles + i * p.in, fromTile);
   }
   for (int64_t point = 0; point < points; point++) {
-    for (int64_t k = from; k < to; k += lanes) {
-      multiplyRows<true, true>(
-          count, tiles + point * fromTile, p.in, 1, filters + (point * p.out + k) * p.in, lanes, p.in, products + point * fromSum + k, p.out);
-    }
+    const Columns right{filters + (point * p.out + from) * p.in, lanes, p.in * lanes};
+    multiplyAll<true, true>(
+        count, (to - from) / lanes, tiles + point * fromTile, p.in, 1, right, p.in, products + point * fromSum + from, p.out);
   }
   for (int64_t i = 0; i < count; i++) {
     const int64_t sample = (first + i) / perSample, tile = (first + i) % perSample;

@@ -67,9 +67,7 @@ WEIR_CLONES void gather(
 
 // sums (in, out) += inputs' (count, in) * gradients (count, out).
 WEIR_CLONES void accumulate(const Problem &p, int64_t count, const float *inputs, const float *gradients, float *sums) {
-  for (int64_t k = 0; k < p.out; k += lanes) {
-    multiplyRows<false, false>(p.in, inputs, 1, p.in, gradients + k, p.out, count, sums + k, p.out);
-  }
+  multiplyAll<false, false>(p.in, p.out / lanes, inputs, 1, p.in, Columns{gradients, p.out, lanes}, count, sums, p.out);
 }
 
 // G' u
