@@ -1,8 +1,9 @@
-// Attention in f32 over a channels-last image, softmax(q k' / sqrt(width)) v, one head of one sample at a time: its sums are formed in one order,
+// Attention over a channels-last image, in f32, softmax(q k' / sqrt(width)) v, one head of one sample at a time: its sums are formed in one order,
 // whatever the batch, its size and the number of threads, and no matrix of all scores is made.
 #include "GroupNorm.hpp"
 #include "Internal.hpp"
 #include "Parallel.hpp"
+#include "Processor.hpp"
 #include "Products.hpp"
 #include "Scratch.hpp"
 
@@ -48,6 +49,7 @@ WEIR_INLINE float exponentials(const Head &head, float scale, float *scores) {
 // `keys` and `scores` are scratch for `width` and `together` times the padded number of pixels.
 WEIR_CLONES void attend(const Head &head, float *y, int64_t toNext, float *keys, float *scores) {
   const int64_t padded = head.padded();
+  const bool inPairs = holdsWholeVectors();
   for (int64_t pixel = 0; pixel < padded; pixel++) {
     for (int64_t c = 0; c < head.width; c++) {
       keys[(pixel / lanes * head.width + c) * lanes + pixel % lanes] = pixel < head.pixels ? head.key[pixel * head.from + c] : 0.0f;
@@ -57,12 +59,13 @@ WEIR_CLONES void attend(const Head &head, float *y, int64_t toNext, float *keys,
   for (int64_t first = 0; first < head.pixels; first += together) {
     const int64_t rows = std::min<int64_t>(together, head.pixels - first);
     multiplyAll<true, false>(
-        rows, padded / lanes, head.query + first * head.from, head.from, 1, Columns{keys, lanes, head.width * lanes}, head.width, scores,
-        padded);
+        inPairs, rows, padded / lanes, head.query + first * head.from, head.from, 1, Columns<float>{keys, lanes, head.width * lanes},
+        head.width, scores, padded);
     float whole[together];
     for (int64_t row = 0; row < rows; row++) whole[row] = exponentials(head, scale, scores + row * padded);
     multiplyAll<true, false>(
-        rows, head.width / lanes, scores, padded, 1, Columns{head.value, head.from, lanes}, head.pixels, y + first * toNext, toNext);
+        inPairs, rows, head.width / lanes, scores, padded, 1, Columns<float>{head.value, head.from, lanes}, head.pixels, y + first * toNext,
+        toNext);
     for (int64_t c = 0; c < head.width; c += lanes) {
       for (int64_t row = 0; row < rows; row++) {
         float *to = y + (first + row) * toNext + c;
@@ -77,15 +80,16 @@ WEIR_CLONES void attend(const Head &head, float *y, int64_t toNext, float *keys,
 
 at::Tensor attention(const at::Tensor &given, int64_t heads, bool newOrder) {
   TORCH_CHECK(
-      given.dim() == 4 && given.is_cpu() && given.scalar_type() == at::kFloat && heads > 0 && given.size(1) % (3 * heads * lanes) == 0,
-      "attention takes f32 (N, 3 * heads * width, H, W) on the CPU with a width in multiples of ", lanes, ", not ", given.scalar_type(), " ",
+      given.dim() == 4 && given.is_cpu() && (given.scalar_type() == at::kFloat || given.scalar_type() == at::kBFloat16) && heads > 0 &&
+          given.size(1) % (3 * heads * lanes) == 0,
+      "attention takes f32 or bf16 (N, 3 * heads * width, H, W) on the CPU with a width in multiples of ", lanes, ", not ", given.scalar_type(), " ",
       given.sizes(), " and ", heads, " heads");
-  const at::Tensor x = given.contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor x = given.to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast);
   const int64_t channels = x.size(1) / 3, width = channels / heads, pixels = x.size(2) * x.size(3);
   at::Tensor y = at::empty({x.size(0), channels, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
   const float *from = x.const_data_ptr<float>();
   float *to = y.mutable_data_ptr<float>();
-  if (y.numel() == 0) return y;
+  if (y.numel() == 0) return y.to(given.scalar_type());
   parallelFor(x.size(0) * heads, worthwhile / (4 * pixels * pixels * width) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; item++) {
       const int64_t sample = item / heads, index = item % heads;
@@ -96,7 +100,7 @@ at::Tensor attention(const at::Tensor &given, int64_t heads, bool newOrder) {
       attend(head, to + sample * pixels * channels + index * width, channels, keys, keys + width * head.padded());
     }
   });
-  return y;
+  return y.to(given.scalar_type());
 }
 
 }  // namespace

@@ -6,7 +6,9 @@
 // far from zero costs no digits; everything above that is double.
 #include "GroupNorm.hpp"
 #include "Internal.hpp"
+#include "NativeBF16.hpp"
 #include "Parallel.hpp"
+#include "Processor.hpp"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -23,13 +25,6 @@
 using namespace weir;
 
 namespace {
-
-// x becomes x / (1 + exp(-x)).
-WEIR_INLINE void silu(Floats &x) {
-  Floats power = -x;
-  exponential(power);
-  x = x / (1.0f + power);
-}
 
 // ---- sums ----
 
@@ -139,48 +134,7 @@ WEIR_INLINE void sumRun(const Element *elements, int64_t count, float pivot, dou
   }
 }
 
-// ---- y = a*(x - m) + b, then SiLU ----
-
-template <bool Silu>
-WEIR_INLINE void finish(Floats &x, const Floats &m, const Floats &a, const Floats &b) {
-  x = (x - m) * a + b;
-  if constexpr (Silu) silu(x);
-}
-
-template <bool Silu, class Element>
-WEIR_INLINE void applyRows(const Element *x, Element *y, int64_t count, int64_t channels, const Coefficients &k) {
-  for (int64_t row = 0; row < count; row++) {
-    const Element *from = x + row * channels;
-    Element *to = y + row * channels;
-    int64_t channel = 0;
-    for (; channel + lanes <= channels; channel += lanes) {
-      Floats value, mean, factor, offset;
-      load(from + channel, value);
-      load(k.m + channel, mean);
-      load(k.a + channel, factor);
-      load(k.b + channel, offset);
-      finish<Silu>(value, mean, factor, offset);
-      store(value, to + channel);
-    }
-    if (channel < channels) {
-      const int64_t width = channels - channel;
-      Element tail[lanes] = {};
-      float means[lanes] = {}, factors[lanes] = {}, offsets[lanes] = {};
-      std::memcpy(tail, from + channel, width * sizeof(Element));
-      std::memcpy(means, k.m + channel, width * sizeof(float));
-      std::memcpy(factors, k.a + channel, width * sizeof(float));
-      std::memcpy(offsets, k.b + channel, width * sizeof(float));
-      Floats value, mean, factor, offset;
-      load(tail, value);
-      load(means, mean);
-      load(factors, factor);
-      load(offsets, offset);
-      finish<Silu>(value, mean, factor, offset);
-      store(value, tail);
-      std::memcpy(to + channel, tail, width * sizeof(Element));
-    }
-  }
-}
+// ---- y = a*(x - m) + b, then SiLU: of channels-last rows, in GroupNorm.hpp; of a run ----
 
 template <bool Silu, class Element>
 WEIR_INLINE void applyRun(const Element *x, Element *y, int64_t count, const Coefficients &k) {
@@ -209,10 +163,10 @@ WEIR_CLONES void sumRowsBF16(const BFloat16 *x, int64_t n, int64_t c, const floa
 WEIR_CLONES void sumRunF32(const float *x, int64_t n, float k, double *s, double *q) { sumRun(x, n, k, s, q); }
 WEIR_CLONES void sumRunBF16(const BFloat16 *x, int64_t n, float k, double *s, double *q) { sumRun(x, n, k, s, q); }
 WEIR_CLONES void applyRowsF32(const float *x, float *y, int64_t n, int64_t c, const Coefficients &k, bool silu) {
-  silu ? applyRows<true>(x, y, n, c, k) : applyRows<false>(x, y, n, c, k);
+  applyRows(x, y, n, c, k, silu);
 }
 WEIR_CLONES void applyRowsBF16(const BFloat16 *x, BFloat16 *y, int64_t n, int64_t c, const Coefficients &k, bool silu) {
-  silu ? applyRows<true>(x, y, n, c, k) : applyRows<false>(x, y, n, c, k);
+  applyRows(x, y, n, c, k, silu);
 }
 WEIR_CLONES void applyRunF32(const float *x, float *y, int64_t n, const Coefficients &k, bool silu) {
   silu ? applyRun<true>(x, y, n, k) : applyRun<false>(x, y, n, k);
@@ -229,7 +183,11 @@ inline void applyRowsOf(const float *x, float *y, int64_t n, int64_t c, const Co
   applyRowsF32(x, y, n, c, k, silu);
 }
 inline void applyRowsOf(const BFloat16 *x, BFloat16 *y, int64_t n, int64_t c, const Coefficients &k, bool silu) {
-  applyRowsBF16(x, y, n, c, k, silu);
+  if (multipliesBF16()) {
+    applyRowsNatively(reinterpret_cast<const NativeBFloat16 *>(x), reinterpret_cast<NativeBFloat16 *>(y), n, c, k, silu);
+  } else {
+    applyRowsBF16(x, y, n, c, k, silu);
+  }
 }
 inline void applyRunOf(const float *x, float *y, int64_t n, const Coefficients &k, bool silu) { applyRunF32(x, y, n, k, silu); }
 inline void applyRunOf(const BFloat16 *x, BFloat16 *y, int64_t n, const Coefficients &k, bool silu) { applyRunBF16(x, y, n, k, silu); }
@@ -414,17 +372,6 @@ at::Tensor fusedGroupNorm(
 }
 
 }  // namespace weir
-
-const char *wt_fused_kernel_target(void) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4";
-  if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3";
-  return "x86-64";
-#else
-  return "baseline";
-#endif
-}
 
 wt_status wt_fused_group_norm(
     wt_tensor x, int64_t groups, wt_tensor weight, wt_tensor bias, double eps, wt_tensor scale, wt_tensor shift, bool silu,

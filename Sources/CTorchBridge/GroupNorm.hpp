@@ -57,6 +57,61 @@ WEIR_INLINE void exponential(Floats &t) {
   t = p * power;
 }
 
+// x becomes x / (1 + exp(-x)).
+WEIR_INLINE void silu(Floats &x) {
+  Floats power = -x;
+  exponential(power);
+  x = x / (1.0f + power);
+}
+
+// x becomes (x - m) * a + b, then SiLU.
+template <bool Silu>
+WEIR_INLINE void finish(Floats &x, const Floats &m, const Floats &a, const Floats &b) {
+  x = (x - m) * a + b;
+  if constexpr (Silu) silu(x);
+}
+
+template <bool Silu, class Element>
+WEIR_INLINE void applyRows(const Element *x, Element *y, int64_t count, int64_t channels, const Coefficients &k) {
+  for (int64_t row = 0; row < count; row++) {
+    const Element *from = x + row * channels;
+    Element *to = y + row * channels;
+    int64_t channel = 0;
+    for (; channel + lanes <= channels; channel += lanes) {
+      Floats value, mean, factor, offset;
+      load(from + channel, value);
+      load(k.m + channel, mean);
+      load(k.a + channel, factor);
+      load(k.b + channel, offset);
+      finish<Silu>(value, mean, factor, offset);
+      store(value, to + channel);
+    }
+    if (channel < channels) {
+      const int64_t width = channels - channel;
+      Element tail[lanes] = {};
+      float means[lanes] = {}, factors[lanes] = {}, offsets[lanes] = {};
+      std::memcpy(tail, from + channel, width * sizeof(Element));
+      std::memcpy(means, k.m + channel, width * sizeof(float));
+      std::memcpy(factors, k.a + channel, width * sizeof(float));
+      std::memcpy(offsets, k.b + channel, width * sizeof(float));
+      Floats value, mean, factor, offset;
+      load(tail, value);
+      load(means, mean);
+      load(factors, factor);
+      load(offsets, offset);
+      finish<Silu>(value, mean, factor, offset);
+      store(value, tail);
+      std::memcpy(to + channel, tail, width * sizeof(Element));
+    }
+  }
+}
+
+// `count` pixels of `channels`, neighbours in memory.
+template <class Element>
+WEIR_INLINE void applyRows(const Element *x, Element *y, int64_t count, int64_t channels, const Coefficients &k, bool silu) {
+  silu ? applyRows<true>(x, y, count, channels, k) : applyRows<false>(x, y, count, channels, k);
+}
+
 // GroupNorm with weight and bias, (1 + scale), shift and SiLU; see GroupNorm.cpp.
 //
 // `kept`, if asked for: the coefficients, (4, N, C) in f32, with which the normalised x is (x - m) * inverse and what SiLU takes (x - m) * a + b.

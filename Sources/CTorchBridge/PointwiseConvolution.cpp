@@ -1,8 +1,11 @@
-// 1x1 convolution in f32: the sums of a pixel are formed in the channels' order, whatever the batch, its size and the number of threads.
+// 1x1 convolution: the sums of a pixel are formed in the channels' order, whatever the batch, its size and the number of threads.
 #include "Internal.hpp"
+#include "NativeBF16.hpp"
 #include "Operands.hpp"
 #include "Parallel.hpp"
-#include "Products.hpp"
+#include "Pointwise.hpp"
+#include "Processor.hpp"
+#include "Scratch.hpp"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
@@ -10,42 +13,54 @@
 #include <algorithm>
 
 using namespace weir;
+using namespace weir::pointwise;
 
 namespace {
 
-// Pixels of a unit of work.
-constexpr int64_t perUnit = 96;
-
-// Output channels `from` ..< `to` of `count` pixels.
-WEIR_CLONES void convolvePixels(
-    int64_t count, int64_t in, int64_t out, int64_t from, int64_t to, const float *x, const float *filters, const float *bias,
-    const float *residual, float *y) {
-  multiplyAll<true, true>(count, (to - from) / lanes, x, in, 1, Columns{filters + from * in, lanes, in * lanes}, in, y + from, out);
-  for (int64_t k = from; k < to; k += lanes) {
-    Floats offset{};
-    if (bias) load(bias + k, offset);
-    for (int64_t pixel = 0; pixel < count; pixel++) {
-      Floats sum;
-      load(y + pixel * out + k, sum);
-      sum += offset;
-      if (residual) {
-        Floats other;
-        load(residual + pixel * out + k, other);
-        sum += other;
-      }
-      store(sum, y + pixel * out + k);
-    }
-  }
+WEIR_CLONES void convolveF32(
+    const Data<float, float> &data, int64_t first, int64_t count, int64_t from, int64_t to, float *sums, float *rows) {
+  convolvePixels(data, holdsWholeVectors(), first, count, from, to, sums, rows);
 }
 
-// As (out / lanes, in, lanes).
+WEIR_CLONES void convolveBF16(
+    const Data<BFloat16, float> &data, int64_t first, int64_t count, int64_t from, int64_t to, float *sums, float *rows) {
+  convolvePixels(data, holdsWholeVectors(), first, count, from, to, sums, rows);
+}
+
+template <class Element, class Number>
+using Unit = void(
+    const Data<Element, Number> &data, int64_t first, int64_t count, int64_t from, int64_t to, float *sums, Number *rows);
+
+template <class Element, class Number>
+void run(int64_t in, int64_t out, const Operands &operands, const at::Tensor &filters, Unit<Element, Number> *convolve) {
+  const Data<Element, Number> data{
+      in, out, elements<Element>(operands.x), elements<Number>(filters), elements<Element>(operands.bias),
+      elements<Element>(operands.residual), static_cast<Element *>(operands.y.mutable_data_ptr())};
+  const int64_t pixels = operands.y.numel() / out, units = (pixels + perUnit - 1) / perUnit, panels = out / lanes;
+  const int64_t threads = std::clamp<int64_t>((2 * pixels + readingCost) * in * out / worthwhile, 1, threadsToUse());
+  // Where there are too few units for all threads, a unit's output channels are shared out too.
+  const int64_t shares = threads == 1 || units == 0 ? 1 : std::clamp<int64_t>((2 * threads + units - 1) / units, 1, panels);
+  parallelFor(units * shares, (units * shares + threads - 1) / threads, [&](int64_t begin, int64_t end) {
+    float *sums = scratch(perUnit * (vectorsTogether * lanes + in));
+    const auto rows = reinterpret_cast<Number *>(sums + perUnit * vectorsTogether * lanes);
+    for (int64_t item = begin; item < end; item++) {
+      const int64_t first = item / shares * perUnit, share = item % shares;
+      convolve(
+          data, first, std::min(perUnit, pixels - first), panels * share / shares * lanes, panels * (share + 1) / shares * lanes, sums, rows);
+    }
+  });
+}
+
+// As (out / lanes, in, lanes): in bf16, two terms side by side, where the weight is in bf16 and the processor multiplies that, otherwise in f32.
 at::Tensor pack(const at::Tensor &weight) {
+  const at::ScalarType type = weight.scalar_type();
   TORCH_CHECK(
-      weight.dim() == 4 && weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.size(2) == 1 && weight.size(3) == 1 &&
+      weight.dim() == 4 && weight.is_cpu() && (type == at::kFloat || type == at::kBFloat16) && weight.size(2) == 1 && weight.size(3) == 1 &&
           weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0,
-      "this convolution takes f32 1x1 filters on the CPU and channels in multiples of ", lanes, ", not ", weight.scalar_type(), " ",
-      weight.sizes());
-  return weight.detach().reshape({weight.size(0) / lanes, lanes, weight.size(1)}).transpose(1, 2).contiguous();
+      "this convolution takes f32 or bf16 1x1 filters on the CPU and channels in multiples of ", lanes, ", not ", type, " ", weight.sizes());
+  const at::Tensor filters =
+      weight.detach().to(at::kFloat).reshape({weight.size(0) / lanes, lanes, weight.size(1)}).transpose(1, 2).contiguous();
+  return type == at::kBFloat16 && multipliesBF16() ? inPairs(filters) : filters;
 }
 
 at::Tensor convolve(
@@ -53,21 +68,12 @@ at::Tensor convolve(
   TORCH_CHECK(filters.dim() == 3 && filters.size(2) == lanes, "the filters are not packed for this convolution");
   const int64_t in = filters.size(1), out = filters.size(0) * lanes;
   const Operands operands(given, in, out, bias, residual);
-  const at::Tensor &x = operands.x, &y = operands.y;
-  const int64_t pixels = x.size(0) * x.size(2) * x.size(3), units = (pixels + perUnit - 1) / perUnit, panels = out / lanes;
-  const int64_t threads = std::clamp<int64_t>((2 * pixels + readingCost) * in * out / worthwhile, 1, threadsToUse());
-  // Where there are too few units for all threads, a unit's output channels are shared out too.
-  const int64_t shares = threads == 1 || units == 0 ? 1 : std::clamp<int64_t>((2 * threads + units - 1) / units, 1, panels);
-  parallelFor(units * shares, (units * shares + threads - 1) / threads, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; item++) {
-      const int64_t first = item / shares * perUnit, share = item % shares;
-      convolvePixels(
-          std::min(perUnit, pixels - first), in, out, panels * share / shares * lanes, panels * (share + 1) / shares * lanes,
-          x.const_data_ptr<float>() + first * in, filters.const_data_ptr<float>(), operands.biasData(), operands.residualData(first * out),
-          y.mutable_data_ptr<float>() + first * out);
-    }
-  });
-  return y;
+  switch (productsOf(operands.x, filters)) {
+    case Products::f32: run<float, float>(in, out, operands, filters, convolveF32); break;
+    case Products::f32OfBF16: run<BFloat16, float>(in, out, operands, filters, convolveBF16); break;
+    case Products::native: run<NativeBFloat16, NativeBFloat16>(in, out, operands, filters, convolvePixelsNatively); break;
+  }
+  return operands.y;
 }
 
 }  // namespace

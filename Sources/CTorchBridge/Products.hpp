@@ -8,49 +8,53 @@ namespace weir {
 // Rows that are taken together where there are enough: with one or two vectors of columns their sums fill the registers.
 constexpr int together = 6;
 
-// Whether two vectors of columns are taken together: with `together` rows of one, a processor whose registers hold whole vectors waits for its sums.
-inline bool takesPairs() {
-#if defined(__x86_64__)
-  static const bool does = [] {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("x86-64-v4") != 0;
-  }();
-  return does;
-#else
-  return false;
-#endif
-}
+// How numbers of a type are multiplied: `perStep` terms at a time. What stands at one step of a row is a Left, and at one of a vector of columns a
+// Right.
+template <class Number>
+struct Terms;
 
-// The right side of a product, of which a vector of columns is `lanes` neighbours in memory.
-struct Columns {
-  const float *numbers;
-  // From one term to the next, and from one vector of columns to the next.
-  int64_t term, vector;
+template <>
+struct Terms<float> {
+  static constexpr int64_t perStep = 1;
+  using Left = float;
+  using Right = Floats;
 
-  Columns from(int64_t index) const { return {numbers + index * vector, term, vector}; }
+  WEIR_INLINE Left left(const float *from) { return *from; }
+  WEIR_INLINE void right(const float *from, Right &to) { load(from, to); }
+  WEIR_INLINE void add(const Left &left, const Right &right, Floats &total) { total += left * right; }
 };
 
-// Adds to `sums` the products of `rows` rows of `left` with `vectors` vectors of columns of `right`, over `count` terms. `isFirst`: `sums` holds nothing
+// The right side of a product, of which a vector of columns is neighbours in memory: `lanes` numbers at each step, or of several terms a step, `lanes`
+// times so many.
+template <class Number>
+struct Columns {
+  const Number *numbers;
+  // From one step to the next, and from one vector of columns to the next.
+  int64_t step, vector;
+};
+
+// Adds to `sums` the products of `rows` rows of `left` with `vectors` vectors of columns of `right`, over `count` steps. `isFirst`: `sums` holds nothing
 // yet. `fetches`: what follows `right`, as much as it is itself, comes into the cache meanwhile.
-template <int rows, int vectors, bool isFirst, bool fetches>
+template <int rows, int vectors, bool isFirst, bool fetches, class Number>
 WEIR_INLINE void multiply(
-    const float *left, int64_t leftRow, int64_t leftTerm, const Columns &right, int64_t count, float *sums, int64_t sumsRow) {
+    const Number *left, int64_t leftRow, int64_t leftStep, const Columns<Number> &right, int64_t count, float *sums, int64_t sumsRow) {
+  using Terms = Terms<Number>;
   Floats total[rows][vectors] = {};
   if constexpr (!isFirst) {
     for (int row = 0; row < rows; row++) {
       for (int v = 0; v < vectors; v++) load(sums + row * sumsRow + v * lanes, total[row][v]);
     }
   }
-  for (int64_t term = 0; term < count; term++) {
-    Floats factor[vectors];
+  for (int64_t step = 0; step < count; step++) {
+    typename Terms::Right factors[vectors];
     for (int v = 0; v < vectors; v++) {
-      const float *numbers = right.numbers + term * right.term + v * right.vector;
-      load(numbers, factor[v]);
+      const Number *numbers = right.numbers + step * right.step + v * right.vector;
+      Terms::right(numbers, factors[v]);
       if constexpr (fetches) __builtin_prefetch(numbers + vectors * right.vector);
     }
     for (int row = 0; row < rows; row++) {
-      const float number = left[row * leftRow + term * leftTerm];
-      for (int v = 0; v < vectors; v++) total[row][v] += number * factor[v];
+      const typename Terms::Left number = Terms::left(left + row * leftRow + step * leftStep);
+      for (int v = 0; v < vectors; v++) Terms::add(number, factors[v], total[row][v]);
     }
   }
   for (int row = 0; row < rows; row++) {
@@ -59,42 +63,47 @@ WEIR_INLINE void multiply(
 }
 
 // The same of any number of rows.
-template <int vectors, bool isFirst, bool fetches>
+template <int vectors, bool isFirst, bool fetches, class Number>
 WEIR_INLINE void multiplyRows(
-    int64_t rows, const float *left, int64_t leftRow, int64_t leftTerm, const Columns &right, int64_t count, float *sums, int64_t sumsRow) {
+    int64_t rows, const Number *left, int64_t leftRow, int64_t leftStep, const Columns<Number> &right, int64_t count, float *sums,
+    int64_t sumsRow) {
   int64_t row = 0;
   if (fetches && rows >= together) {
-    multiply<together, vectors, isFirst, true>(left, leftRow, leftTerm, right, count, sums, sumsRow);
+    multiply<together, vectors, isFirst, true>(left, leftRow, leftStep, right, count, sums, sumsRow);
     row = together;
   }
   for (; row + together <= rows; row += together) {
-    multiply<together, vectors, isFirst, false>(left + row * leftRow, leftRow, leftTerm, right, count, sums + row * sumsRow, sumsRow);
+    multiply<together, vectors, isFirst, false>(left + row * leftRow, leftRow, leftStep, right, count, sums + row * sumsRow, sumsRow);
   }
   left += row * leftRow;
   sums += row * sumsRow;
   switch (rows - row) {
-    case 5: return multiply<5, vectors, isFirst, fetches>(left, leftRow, leftTerm, right, count, sums, sumsRow);
-    case 4: return multiply<4, vectors, isFirst, fetches>(left, leftRow, leftTerm, right, count, sums, sumsRow);
-    case 3: return multiply<3, vectors, isFirst, fetches>(left, leftRow, leftTerm, right, count, sums, sumsRow);
-    case 2: return multiply<2, vectors, isFirst, fetches>(left, leftRow, leftTerm, right, count, sums, sumsRow);
-    case 1: return multiply<1, vectors, isFirst, fetches>(left, leftRow, leftTerm, right, count, sums, sumsRow);
+    case 5: return multiply<5, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
+    case 4: return multiply<4, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
+    case 3: return multiply<3, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
+    case 2: return multiply<2, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
+    case 1: return multiply<1, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
     default: return;
   }
 }
 
 // The same of any number of vectors of columns. A sum does not depend on those it is taken with.
-template <bool isFirst, bool fetches>
+//
+// `inPairs`: two vectors together, where registers hold whole ones: with `together` rows of one, the processor would wait for its sums.
+template <bool isFirst, bool fetches, class Number>
 WEIR_INLINE void multiplyAll(
-    int64_t rows, int64_t vectors, const float *left, int64_t leftRow, int64_t leftTerm, const Columns &right, int64_t count, float *sums,
-    int64_t sumsRow) {
+    bool inPairs, int64_t rows, int64_t vectors, const Number *left, int64_t leftRow, int64_t leftStep, const Columns<Number> &right,
+    int64_t count, float *sums, int64_t sumsRow) {
   int64_t v = 0;
-  if (takesPairs()) {
-    for (; v + 2 <= vectors; v += 2) {
-      multiplyRows<2, isFirst, fetches>(rows, left, leftRow, leftTerm, right.from(v), count, sums + v * lanes, sumsRow);
-    }
+  for (; inPairs && v + 2 <= vectors; v += 2) {
+    multiplyRows<2, isFirst, fetches>(
+        rows, left, leftRow, leftStep, Columns<Number>{right.numbers + v * right.vector, right.step, right.vector}, count, sums + v * lanes,
+        sumsRow);
   }
   for (; v < vectors; v++) {
-    multiplyRows<1, isFirst, fetches>(rows, left, leftRow, leftTerm, right.from(v), count, sums + v * lanes, sumsRow);
+    multiplyRows<1, isFirst, fetches>(
+        rows, left, leftRow, leftStep, Columns<Number>{right.numbers + v * right.vector, right.step, right.vector}, count, sums + v * lanes,
+        sumsRow);
   }
 }
 

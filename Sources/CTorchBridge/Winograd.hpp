@@ -1,4 +1,4 @@
-// Winograd's minimal filtering F(4x4, 3x3): the transforms that the convolution and its gradient share.
+// Winograd's minimal filtering F(4x4, 3x3): the transforms that the convolution and its gradient share, and the inside of the convolution.
 //
 // An output tile is A'[(G g G') * (B' d B)]A of its 6x6 input tile d and the filter g, the products summed over the input channels. The
 // interpolation points are 0, +-5/8, +-3/2 and infinity: exact in binary and near one another in size, so that rounding costs about twice what
@@ -26,9 +26,9 @@ constexpr float a = 0.625f, b = 1.5f, a2 = a * a, b2 = b * b;
 struct Problem {
   int64_t height, width, in, out;
 
-  int64_t across() const { return (width + side - 1) / side; }
+  __attribute__((always_inline)) int64_t across() const { return (width + side - 1) / side; }
   // Of one sample.
-  int64_t tiles() const { return across() * ((height + side - 1) / side); }
+  __attribute__((always_inline)) int64_t tiles() const { return across() * ((height + side - 1) / side); }
 };
 
 // B' d
@@ -67,7 +67,8 @@ WEIR_INLINE void transformFilter(const Floats g[3], Floats out[reach]) {
 }
 
 // The input tile of output tile `tile`, transformed: `points` numbers a channel, `stride` apart.
-WEIR_INLINE void gatherTile(const Problem &p, int64_t tile, const float *x, float *to, int64_t stride) {
+template <class Element, class Number>
+WEIR_INLINE void gatherTile(const Problem &p, int64_t tile, const Element *x, Number *to, int64_t stride) {
   const int64_t top = tile / p.across() * side - 1, left = tile % p.across() * side - 1;
   const bool isInside = top >= 0 && left >= 0 && top + reach <= p.height && left + reach <= p.width;
   for (int64_t c = 0; c < p.in; c += lanes) {
@@ -92,13 +93,96 @@ WEIR_INLINE void gatherTile(const Problem &p, int64_t tile, const float *x, floa
   }
 }
 
+// From one point's numbers to the next one's, of a block's tiles or products. The odd vector keeps a tile's numbers from all falling into the same
+// few places of a first-level cache.
+constexpr int64_t pointStride(int64_t channels) { return perBlock * channels + lanes; }
+
+// A last vector of channels may be fewer than `lanes`.
+template <class Element>
+WEIR_INLINE void loadSome(const Element *from, int64_t width, Floats &to) {
+  if (width == lanes) return load(from, to);
+  Element numbers[lanes] = {};
+  std::copy_n(from, width, numbers);
+  load(numbers, to);
+}
+
+template <class Element>
+WEIR_INLINE void storeSome(const Floats &from, int64_t width, Element *to) {
+  if (width == lanes) return store(from, to);
+  Element numbers[lanes];
+  store(from, numbers);
+  std::copy_n(numbers, width, to);
+}
+
+// A convolution's data. Filters are G g G' as (points, out / lanes, in / terms a step, lanes, terms a step); bias and residual may be NULL. y has the
+// first `channels` of the output channels.
+template <class Element, class Number>
+struct Data {
+  const Element *x;
+  const Number *filters;
+  const Element *bias, *residual;
+  Element *y;
+  int64_t channels;
+};
+
+// A block's output channels `from` ..< `to` of tiles `first` ..< `first + count`, counted over all samples. `tiles` and `products` are scratch for
+// `points` times `pointStride(in)` and `pointStride(out)` numbers.
+template <class Element, class Number>
+WEIR_INLINE void convolveBlock(
+    const Problem &p, const Data<Element, Number> &data, bool inPairs, int64_t first, int64_t count, int64_t from, int64_t to, Number *tiles,
+    float *products) {
+  constexpr int64_t perStep = Terms<Number>::perStep;
+  const int64_t perSample = p.tiles(), pixels = p.height * p.width, fromTile = pointStride(p.in), fromSum = pointStride(p.out);
+  for (int64_t i = 0; i < count; i++) {
+    const int64_t sample = (first + i) / perSample, tile = (first + i) % perSample;
+    gatherTile(p, tile, data.x + sample * pixels * p.in, tiles + i * p.in, fromTile);
+  }
+  for (int64_t point = 0; point < points; point++) {
+    const Columns<Number> right{data.filters + (point * p.out + from) * p.in, perStep * lanes, p.in * lanes};
+    multiplyAll<true, true>(
+        inPairs, count, (to - from) / lanes, tiles + point * fromTile, p.in, perStep, right, p.in / perStep, products + point * fromSum + from,
+        p.out);
+  }
+  for (int64_t i = 0; i < count; i++) {
+    const int64_t sample = (first + i) / perSample, tile = (first + i) % perSample;
+    const int64_t top = tile / p.across() * side, left = tile % p.across() * side, origin = (sample * p.height + top) * p.width + left;
+    const int64_t rows = std::min(side, p.height - top), columns = std::min(side, p.width - left);
+    for (int64_t k = from; k < to; k += lanes) {
+      const int64_t width = std::min<int64_t>(lanes, data.channels - k);
+      Floats half[reach][side], offset{};
+      if (data.bias) loadSome(data.bias + k, width, offset);
+      for (int64_t column = 0; column < reach; column++) {
+        Floats m[reach];
+        for (int64_t row = 0; row < reach; row++) load(products + (row * reach + column) * fromSum + i * p.out + k, m[row]);
+        transformOutput(m, half[column]);
+      }
+      for (int64_t row = 0; row < rows; row++) {
+        const Floats m[reach] = {half[0][row], half[1][row], half[2][row], half[3][row], half[4][row], half[5][row]};
+        Floats numbers[side];
+        transformOutput(m, numbers);
+        for (int64_t column = 0; column < columns; column++) {
+          const int64_t at = (origin + row * p.width + column) * data.channels + k;
+          Floats sum = numbers[column] + offset;
+          if (data.residual) {
+            Floats other;
+            loadSome(data.residual + at, width, other);
+            sum += other;
+          }
+          storeSome(sum, width, data.y + at);
+        }
+      }
+    }
+  }
+}
+
 // `channels`, filled up to whole vectors.
 constexpr int64_t whole(int64_t channels) { return (channels + lanes - 1) / lanes * lanes; }
 
-// G g G' of (out, in, 3, 3), filled up with zeros to whole vectors of channels, as (36, out / lanes, in, lanes).
+// G g G' of (out, in, 3, 3) in f32 or bf16, filled up with zeros to whole vectors of channels, as (points, out / lanes, in, lanes): in bf16, two terms
+// side by side, where the weight is in bf16 and the processor multiplies that, otherwise in f32.
 at::Tensor pack(const at::Tensor &weight);
 
-// x (N, in, H, W) in f32 on the CPU; the result is channels-last and has `channels` channels.
+// x (N, in, H, W) in f32 or, with filters made from bf16, in bf16 on the CPU; the result is x's type, channels-last, and has `channels` channels.
 at::Tensor convolve(
     const at::Tensor &x, const at::Tensor &filters, int64_t channels, const std::optional<at::Tensor> &bias,
     const std::optional<at::Tensor> &residual);

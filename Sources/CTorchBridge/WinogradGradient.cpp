@@ -6,6 +6,7 @@
 // Every sum is formed in one order whatever the number of threads.
 #include "Internal.hpp"
 #include "Parallel.hpp"
+#include "Processor.hpp"
 #include "Winograd.hpp"
 
 #include <ATen/ATen.h>
@@ -67,7 +68,8 @@ WEIR_CLONES void gather(
 
 // sums (in, out) += inputs' (count, in) * gradients (count, out).
 WEIR_CLONES void accumulate(const Problem &p, int64_t count, const float *inputs, const float *gradients, float *sums) {
-  multiplyAll<false, false>(p.in, p.out / lanes, inputs, 1, p.in, Columns{gradients, p.out, lanes}, count, sums, p.out);
+  multiplyAll<false, false>(
+      holdsWholeVectors(), p.in, p.out / lanes, inputs, 1, p.in, Columns<float>{gradients, p.out, lanes}, count, sums, p.out);
 }
 
 // G' u

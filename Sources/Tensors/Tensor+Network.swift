@@ -39,15 +39,19 @@ package struct PackedConvolutionWeight: Sendable {
   }
 }
 
-/// A 3x3 filter as Winograd's minimal filtering F(4x4, 3x3) takes it, at stride 1 with padding 1: f32 on the CPU, in four times its memory.
+/// A 3x3 filter as Winograd's minimal filtering F(4x4, 3x3) takes it, at stride 1 with padding 1, on the CPU, in four times its memory. Made from bf16
+/// it takes bf16, with products of bf16 where the processor forms these.
 package struct WinogradConvolutionWeight: Sendable {
   /// (out, in, 3, 3).
   package let shape: [Int]
+  /// What it was made from, and takes.
+  let dtype: DType
   let tensor: Tensor
 
-  /// `weight`: (out, in, 3, 3), f32.
+  /// `weight`: (out, in, 3, 3), f32 or bf16.
   package init(_ weight: Tensor) throws(TorchError) {
     shape = weight.shape
+    dtype = try weight.dtype
     tensor = try Tensor.make("packWinogradWeight", keeping: weight) { wt_pack_winograd_weight(weight.handle, $0) }
   }
 
@@ -56,30 +60,34 @@ package struct WinogradConvolutionWeight: Sendable {
 
   /// Whether the method's gradients take filters that it suits: only whole vectors of channels.
   package static func suitsTraining(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
-    suits(shape, dtype: dtype, stride: stride, padding: padding, device: device)
+    dtype == .f32 && suits(shape, dtype: dtype, stride: stride, padding: padding, device: device)
       && shape[..<2].allSatisfy { $0.isMultiple(of: Tensor.kernelLanes) }
   }
 
   /// Whether the method takes filters of this shape, (out, in, kh, kw), and is faster with them than plain sums.
   package static func suits(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
-    device.isCPU && dtype == .f32 && stride == 1 && padding == 1 && shape[2...] == [3, 3] && shape[0] * shape[1] <= maxChannels
+    device.isCPU && (dtype == .f32 || dtype == .bf16) && stride == 1 && padding == 1 && shape[2...] == [3, 3]
+      && shape[0] * shape[1] <= maxChannels
   }
 }
 
-/// A 1x1 filter as our own kernel takes it: f32 on the CPU.
+/// A 1x1 filter as our own kernel takes it, on the CPU. Made from bf16 it takes bf16, with products of bf16 where the processor forms these.
 package struct PointwiseConvolutionWeight: Sendable {
   /// (out, in, 1, 1).
   package let shape: [Int]
+  /// What it was made from, and takes.
+  let dtype: DType
   let tensor: Tensor
 
   package init(_ weight: Tensor) throws(TorchError) {
     shape = weight.shape
+    dtype = try weight.dtype
     tensor = try Tensor.make("packPointwiseWeight", keeping: weight) { wt_pack_pointwise_weight(weight.handle, $0) }
   }
 
   /// Whether the kernel takes filters of this shape, (out, in, kh, kw).
   package static func suits(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
-    device.isCPU && dtype == .f32 && stride == 1 && padding == 0 && shape[2...] == [1, 1]
+    device.isCPU && (dtype == .f32 || dtype == .bf16) && stride == 1 && padding == 0 && shape[2...] == [1, 1]
       && shape[..<2].allSatisfy { $0.isMultiple(of: Tensor.kernelLanes) }
   }
 }
@@ -115,28 +123,35 @@ extension Tensor {
     }
   }
 
-  /// conv2d + bias + residual in about a third to half of the time that plain sums take, with about twice their rounding. f32 on the CPU; the result is
-  /// channels-last. A sample's bytes depend on that sample alone. Not differentiable.
+  /// conv2d + bias + residual in about a third to half of the time that plain sums take, with about twice their rounding. f32 or bf16 on the CPU, as the
+  /// weight was; the result is x's type and channels-last. A sample's bytes depend on that sample alone. Not differentiable.
   package func conv2dWinograd(
     weight: WinogradConvolutionWeight, bias: Tensor? = nil, residual: Tensor? = nil
   ) throws(TorchError) -> Tensor {
-    try Tensor.make("conv2dWinograd", keeping: self, weight.tensor, bias, residual) {
+    try check(isOf: weight.dtype, for: "conv2dWinograd")
+    return try Tensor.make("conv2dWinograd", keeping: self, weight.tensor, bias, residual) {
       wt_conv2d_winograd(handle, weight.tensor.handle, Int64(weight.shape[0]), bias?.handle, residual?.handle, $0)
     }
   }
 
-  /// conv2d of a 1x1 filter + bias + residual. f32 on the CPU; the result is channels-last. A sample's bytes depend on that sample alone. Not
+  /// conv2d of a 1x1 filter + bias + residual. f32 or bf16 on the CPU, as the weight was; the result is x's type and channels-last. A sample's bytes depend on that sample alone. Not
   /// differentiable.
   package func conv2dPointwise(
     weight: PointwiseConvolutionWeight, bias: Tensor? = nil, residual: Tensor? = nil
   ) throws(TorchError) -> Tensor {
-    try Tensor.make("conv2dPointwise", keeping: self, weight.tensor, bias, residual) {
+    try check(isOf: weight.dtype, for: "conv2dPointwise")
+    return try Tensor.make("conv2dPointwise", keeping: self, weight.tensor, bias, residual) {
       wt_conv2d_pointwise(handle, weight.tensor.handle, bias?.handle, residual?.handle, $0)
     }
   }
 
-  /// Of x (N, 3 * heads * width, H, W), the queries, keys and values of every pixel: softmax(q k' / √width) v, (N, heads * width, H, W). f32 on the
-  /// CPU, widths in multiples of `kernelLanes`; the result is channels-last. A sample's bytes depend on that sample alone. Not
+  private func check(isOf expected: DType, for operation: String) throws(TorchError) {
+    let own = try dtype
+    guard own == expected else { throw TorchError(operation: operation, message: "the filter was made for \(expected), not \(own)") }
+  }
+
+  /// Of x (N, 3 * heads * width, H, W), the queries, keys and values of every pixel: softmax(q k' / √width) v, (N, heads * width, H, W). f32 or, rounded at
+  /// the end, bf16 on the CPU, widths in multiples of `kernelLanes`; the result is channels-last. A sample's bytes depend on that sample alone. Not
   /// differentiable.
   ///
   /// - Parameter newOrder: x's channels are {q,k,v}, then heads; false: heads, then {q,k,v}.
@@ -217,10 +232,10 @@ extension Tensor {
     try Tensor.make("shrunk2x", keeping: self) { wt_shrink2x(handle, $0) }
   }
 
-  /// f32 on the CPU, channels in multiples of `kernelLanes`.
+  /// f32 or bf16 on the CPU, channels in multiples of `kernelLanes`.
   package func suitsResampling() throws(TorchError) -> Bool {
     let dtype = try dtype
-    return try device.isCPU && dtype == .f32 && shape.count == 4 && shape[1].isMultiple(of: Self.kernelLanes)
+    return try device.isCPU && (dtype == .f32 || dtype == .bf16) && shape.count == 4 && shape[1].isMultiple(of: Self.kernelLanes)
   }
 
   /// Bilinear with half-pixel centres (align_corners false), no antialiasing.

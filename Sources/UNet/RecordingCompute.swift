@@ -42,9 +42,14 @@ struct RecordingCompute: Compute {
     switch layer.weight {
     case .winograd, .pointwise, .packed:
       // What it is measured against is the library's convolution, packed for the threads it is to have; its time does not depend on the numbers.
-      let packed = try PackedConvolutionWeight(
-        .randn(shape: layer.weight.shape ?? [], seed: 0).to(x.dtype), stride: layer.stride, padding: layer.padding, input: x.shape)
-      log.products.append(MatrixProduct(operations: operations) { _ = try x.conv2dPacked(weight: packed) })
+      let weight = try Tensor.randn(shape: layer.weight.shape ?? [], seed: 0).to(x.dtype)
+      if PackedConvolutionWeight.isSupported(try x.dtype) {
+        let packed = try PackedConvolutionWeight(weight, stride: layer.stride, padding: layer.padding, input: x.shape)
+        log.products.append(MatrixProduct(operations: operations) { _ = try x.conv2dPacked(weight: packed) })
+      } else {
+        log.products.append(
+          MatrixProduct(operations: operations) { _ = try x.conv2d(weight, stride: layer.stride, padding: layer.padding) })
+      }
     case .tensor, .joined:
       log.products.append(MatrixProduct(operations: operations) { _ = try base.convolve(x, layer, adding: nil) })
     }

@@ -30,7 +30,6 @@ extension ServedParameter {
     _ weight: Tensor, stride: Int, padding: Int, side: Int, on device: Device
   ) throws(TorchError) -> ServedParameter {
     let dtype = try weight.dtype
-    guard device.isCPU, PackedConvolutionWeight.isSupported(dtype) else { return .tensor(try weight.channelsLast()) }
     let shape = weight.shape
     if WinogradConvolutionWeight.suits(shape, dtype: dtype, stride: stride, padding: padding, device: device) {
       return .winograd(try WinogradConvolutionWeight(weight))
@@ -38,6 +37,7 @@ extension ServedParameter {
     if PointwiseConvolutionWeight.suits(shape, dtype: dtype, stride: stride, padding: padding, device: device) {
       return .pointwise(try PointwiseConvolutionWeight(weight))
     }
+    guard device.isCPU, PackedConvolutionWeight.isSupported(dtype) else { return .tensor(try weight.channelsLast()) }
     return .packed(try PackedConvolutionWeight(weight, stride: stride, padding: padding, input: [1, shape[1], side, side]))
   }
 
@@ -133,8 +133,7 @@ struct ServedCompute: Compute {
   }
 
   func attend(_ qkv: Tensor, heads: Int, newOrder: Bool) throws(TorchError) -> Tensor {
-    let dtype = try qkv.dtype
-    return try qkv.device.isCPU && dtype == .f32 && (qkv.shape[1] / (3 * heads)).isMultiple(of: Tensor.kernelLanes)
+    return try qkv.device.isCPU && (qkv.shape[1] / (3 * heads)).isMultiple(of: Tensor.kernelLanes)
       ? qkv.attention(heads: heads, newOrder: newOrder) : libraryAttention(qkv, heads: heads, newOrder: newOrder)
   }
 

@@ -3,7 +3,7 @@ package import Tensors
 /// The U-Net for sampling: no gradients, weights converted once, f32 or bf16 activations in channels-last memory.
 ///
 /// A sample's output bytes depend on that sample's inputs alone: not on the batch's size, the slot in it or the thread count. Our own kernels, which
-/// in f32 on the CPU do all that matters, round alike in any batch and on any number of threads, so there several samples go through the network
+/// on the CPU do all that matters, round alike in any batch and on any number of threads, so there several samples go through the network
 /// together. LibTorch's products round differently for other batch sizes: where they have a part, every sample goes through by itself, in
 /// operations of one fixed shape; and on the CPU each of LibTorch's runs on one thread, for they round differently when several threads divide
 /// the sums. A batch's samples are what threads share out: none waits for another within a step. Where samples are fewer than threads, those left
@@ -92,7 +92,7 @@ package final class ServedUNet {
         weight: ServedParameter.linear(Tensor.cat(stride(from: 0, to: joined.count, by: 2).map { joined[$0] }, dim: 0), on: device),
         bias: ServedParameter.tensor(Tensor.cat(stride(from: 1, to: joined.count, by: 2).map { joined[$0] }, dim: 0)))
     }
-    isOurs = dtype == .f32 && network.isOurs && projection.weight.isOurs
+    isOurs = network.isOurs && projection.weight.isOurs
     compute = ServedCompute(projection: projection, spans: spans)
   }
 

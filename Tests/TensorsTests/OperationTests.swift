@@ -217,6 +217,29 @@ extension TensorsTests {
       let plain = try x.conv2dWinograd(weight: weight)
       try expectClose(plain, x.conv2d(kernel, padding: 1).floats(), within: 2e-5, "without bias and residual")
       try expectSameBytes(x) { try $0.conv2dWinograd(weight: weight) }
+
+      try expectRounded(kernel, x, bias, residual, padding: 1, within: 0.012) { kernel, x, bias, residual throws(TorchError) in
+        try x.conv2dWinograd(weight: WinogradConvolutionWeight(kernel), bias: bias, residual: residual)
+      }
+    }
+
+    /// In bf16: against PyTorch's in float64 of the same rounded numbers, by the root mean square of all; and the same bytes in any batch.
+    func expectRounded(
+      _ kernel: Tensor, _ x: Tensor, _ bias: Tensor, _ residual: Tensor, padding: Int, within tolerance: Float,
+      sourceLocation: SourceLocation = #_sourceLocation,
+      _ convolve: (_ kernel: Tensor, _ x: Tensor, _ bias: Tensor?, _ residual: Tensor?) throws -> Tensor
+    ) throws {
+      let (kernel, x, bias, residual) = (try kernel.to(.bf16), try x.to(.bf16), try bias.to(.bf16), try residual.to(.bf16))
+      let y = try convolve(kernel, x, bias, residual)
+      let exact = try x.to(.f64).conv2d(kernel.to(.f64), bias.to(.f64), padding: padding).add(residual.to(.f64))
+      func meanSquare(_ tensor: Tensor) throws -> Float {
+        let numbers = try tensor.to(.f32).floats()
+        return numbers.reduce(0) { $0 + $1 * $1 } / Float(numbers.count)
+      }
+      let error = try (meanSquare(y.to(.f64).sub(exact)) / meanSquare(exact)).squareRoot()
+      #expect(try y.dtype == .bf16, sourceLocation: sourceLocation)
+      #expect(error < tolerance, "in bf16", sourceLocation: sourceLocation)
+      try expectSameBytes(x, sourceLocation: sourceLocation) { try convolve(kernel, $0, nil, nil) }
     }
 
     /// A sample's bytes are the same alone and among any others, on any number of threads.
@@ -253,6 +276,10 @@ extension TensorsTests {
       let exact = try weights.bmm(part(2)).transpose(1, 2).reshape([5, heads * width, size.height, size.across]).to(.f32)
       try expectClose(qkv.attention(heads: heads, newOrder: newOrder), exact.floats(), within: 2e-5)
       try expectSameBytes(qkv) { try $0.attention(heads: heads, newOrder: newOrder) }
+      let rounded = try qkv.to(.bf16)
+      #expect(
+        try rounded.attention(heads: heads, newOrder: newOrder).bytes()
+          == rounded.to(.f32).attention(heads: heads, newOrder: newOrder).to(.bf16).bytes())
     }
 
     /// Against LibTorch's own, exactly: small, and large enough for several threads.
@@ -264,6 +291,11 @@ extension TensorsTests {
       #expect(try x.enlarged2x().contiguous().bytes() == x.upsampleNearest2x().contiguous().bytes())
       try expectClose(x.shrunk2x(), x.avgPool2x2().floats(), within: 1e-7)
       #expect(try x.joinedChannels(other).contiguous().bytes() == Tensor.cat([x, other], dim: 1).contiguous().bytes())
+      let (narrow, second) = (try x.to(.bf16), try other.to(.bf16))
+      #expect(try narrow.enlarged2x().contiguous().bytes() == narrow.upsampleNearest2x().contiguous().bytes())
+      #expect(try narrow.shrunk2x().contiguous().bytes() == narrow.to(.f32).shrunk2x().to(.bf16).contiguous().bytes())
+      #expect(try narrow.joinedChannels(second).contiguous().bytes() == Tensor.cat([narrow, second], dim: 1).contiguous().bytes())
+      #expect(throws: TorchError.self) { _ = try narrow.joinedChannels(other) }
       try expectSameBytes(x) { try $0.enlarged2x() }
       try expectSameBytes(x) { try $0.shrunk2x() }
       try expectSameBytes(x) { try $0.joinedChannels($0) }
@@ -275,7 +307,7 @@ extension TensorsTests {
     @Test func attentionNamesWhatItCannotTake() throws {
       #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 48, 4, 4]).attention(heads: 2, newOrder: false) }
       #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [48, 4, 4]).attention(heads: 1, newOrder: false) }
-      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 48, 4, 4]).to(.bf16).attention(heads: 1, newOrder: false) }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 48, 4, 4]).to(.f64).attention(heads: 1, newOrder: false) }
       #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 48, 4, 4]).attention(heads: 0, newOrder: false) }
     }
 
@@ -293,6 +325,9 @@ extension TensorsTests {
       let plain = try x.conv2dPointwise(weight: weight)
       try expectClose(plain, x.conv2d(kernel).floats(), within: 1e-5, "without bias and residual")
       try expectSameBytes(x) { try $0.conv2dPointwise(weight: weight) }
+      try expectRounded(kernel, x, bias, residual, padding: 0, within: 0.004) { kernel, x, bias, residual throws(TorchError) in
+        try x.conv2dPointwise(weight: PointwiseConvolutionWeight(kernel), bias: bias, residual: residual)
+      }
       #expect(throws: TorchError.self) { _ = try PointwiseConvolutionWeight(.zeros(shape: [16, 8, 1, 1])) }
       #expect(throws: TorchError.self) { _ = try PointwiseConvolutionWeight(.zeros(shape: [16, 16, 3, 3])) }
       #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 8, 4, 4]).conv2dPointwise(weight: weight) }
@@ -304,6 +339,9 @@ extension TensorsTests {
       for wrong in [[1, 32, 4, 4], [16, 4, 4]] {
         #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: wrong).conv2dWinograd(weight: weight) }
       }
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 16, 4, 4]).to(.f64).conv2dWinograd(weight: weight) }
+      let narrow = try WinogradConvolutionWeight(.zeros(shape: [16, 16, 3, 3]).to(.bf16))
+      #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 16, 4, 4]).conv2dWinograd(weight: narrow) }
       #expect(throws: TorchError.self) { _ = try Tensor.zeros(shape: [1, 16, 4, 4]).to(.bf16).conv2dWinograd(weight: weight) }
     }
 

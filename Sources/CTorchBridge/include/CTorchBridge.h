@@ -154,20 +154,20 @@ wt_status wt_pack_conv2d_weight(wt_tensor weight, int64_t stride, int64_t paddin
 wt_status wt_conv2d_packed(
     wt_tensor x, wt_tensor packed, wt_tensor bias /* NULL */, wt_tensor residual /* NULL */, int64_t stride, int64_t padding,
     wt_activation activation, wt_tensor *out);
-/* A 3x3 filter for wt_conv2d_winograd: f32. Takes four times the filter's memory, its channels filled up to multiples of 16. */
+/* A 3x3 filter for wt_conv2d_winograd: f32, or bf16 for x in bf16. Takes four times the filter's memory, its channels filled up to multiples of 16. */
 wt_status wt_pack_winograd_weight(wt_tensor weight, wt_tensor *out);
-/* conv2d(x) + bias + residual with stride and padding 1, of a filter with `channels` outputs; see WinogradConvolution.cpp. f32 on the CPU; the
- * output is channels-last. Not differentiable. */
+/* conv2d(x) + bias + residual with stride and padding 1, of a filter with `channels` outputs; see WinogradConvolution.cpp. f32 or
+ * bf16 on the CPU, as the filter was; the output is x's type and channels-last. Not differentiable. */
 wt_status wt_conv2d_winograd(
     wt_tensor x, wt_tensor packed, int64_t channels, wt_tensor bias /* NULL */, wt_tensor residual /* NULL */, wt_tensor *out);
-/* A 1x1 filter for wt_conv2d_pointwise: f32, channels in multiples of 16. */
+/* A 1x1 filter for wt_conv2d_pointwise: f32, or bf16 for x in bf16, channels in multiples of 16. */
 wt_status wt_pack_pointwise_weight(wt_tensor weight, wt_tensor *out);
 /* conv2d(x) + bias + residual of a 1x1 filter with stride 1; see PointwiseConvolution.cpp. As wt_conv2d_winograd otherwise. */
 wt_status wt_conv2d_pointwise(wt_tensor x, wt_tensor packed, wt_tensor bias /* NULL */, wt_tensor residual /* NULL */, wt_tensor *out);
 /* softmax(q k' / sqrt(width)) v of qkv (N, 3 * heads * width, H, W), whose channels are {q,k,v}, then heads (`new_order`) or heads, then {q,k,v}; see
- * Attention.cpp. f32 on the CPU, width in multiples of 16; the output is channels-last. Not differentiable. */
+ * Attention.cpp. f32 or bf16 on the CPU, width in multiples of 16; the output is channels-last. Not differentiable. */
 wt_status wt_attention(wt_tensor qkv, int64_t heads, bool new_order, wt_tensor *out);
-/* x and y side by side in their channels; x with each pixel four times; x with the mean of each 2x2 pixels. (N, C, H, W) in f32 on the CPU, C in
+/* x and y side by side in their channels; x with each pixel four times; x with the mean of each 2x2 pixels. (N, C, H, W) in f32 or bf16 on the CPU, C in
  * multiples of 16; see Resampling.cpp. The output is channels-last. Not differentiable. */
 wt_status wt_join_channels(wt_tensor x, wt_tensor y, wt_tensor *out);
 wt_status wt_enlarge2x(wt_tensor x, wt_tensor *out);
