@@ -70,4 +70,24 @@ void applyRowsNatively(
 }  // namespace weir
 
 #pragma clang attribute pop
+#else
+#include <cstdlib>
+
+// No other processor says that it multiplies bf16.
+namespace weir {
+
+void convolveBlockNatively(
+    const winograd::Problem &, const winograd::Data<NativeBFloat16, NativeBFloat16> &, int64_t, int64_t, int64_t, int64_t, NativeBFloat16 *,
+    float *) {
+  std::abort();
+}
+
+void convolvePixelsNatively(
+    const pointwise::Data<NativeBFloat16, NativeBFloat16> &, int64_t, int64_t, int64_t, int64_t, float *, NativeBFloat16 *) {
+  std::abort();
+}
+
+void applyRowsNatively(const NativeBFloat16 *, NativeBFloat16 *, int64_t, int64_t, const Coefficients &, bool) { std::abort(); }
+
+}  // namespace weir
 #endif
