@@ -5,8 +5,9 @@
 
 namespace weir {
 
-// Rows that are taken together where there are enough: with one or two vectors of columns their sums fill the registers.
+// Rows that are taken together where there are enough, with one vector of columns and with two: their sums fill the registers.
 constexpr int together = 6;
+constexpr int togetherInPairs = 9;
 
 // How numbers of a type are multiplied: `perStep` terms at a time. What stands at one step of a row is a Left, and at one of a vector of columns a
 // Right.
@@ -62,29 +63,33 @@ WEIR_INLINE void multiply(
   }
 }
 
+// The same of fewer rows than `most`.
+template <int most, int vectors, bool isFirst, bool fetches, class Number>
+WEIR_INLINE void multiplyLast(
+    int64_t rows, const Number *left, int64_t leftRow, int64_t leftStep, const Columns<Number> &right, int64_t count, float *sums,
+    int64_t sumsRow) {
+  if constexpr (most > 1) {
+    if (rows == most - 1) return multiply<most - 1, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
+    multiplyLast<most - 1, vectors, isFirst, fetches>(rows, left, leftRow, leftStep, right, count, sums, sumsRow);
+  }
+}
+
 // The same of any number of rows.
 template <int vectors, bool isFirst, bool fetches, class Number>
 WEIR_INLINE void multiplyRows(
     int64_t rows, const Number *left, int64_t leftRow, int64_t leftStep, const Columns<Number> &right, int64_t count, float *sums,
     int64_t sumsRow) {
+  constexpr int most = vectors == 1 ? together : togetherInPairs;
   int64_t row = 0;
-  if (fetches && rows >= together) {
-    multiply<together, vectors, isFirst, true>(left, leftRow, leftStep, right, count, sums, sumsRow);
-    row = together;
+  if (fetches && rows >= most) {
+    multiply<most, vectors, isFirst, true>(left, leftRow, leftStep, right, count, sums, sumsRow);
+    row = most;
   }
-  for (; row + together <= rows; row += together) {
-    multiply<together, vectors, isFirst, false>(left + row * leftRow, leftRow, leftStep, right, count, sums + row * sumsRow, sumsRow);
+  for (; row + most <= rows; row += most) {
+    multiply<most, vectors, isFirst, false>(left + row * leftRow, leftRow, leftStep, right, count, sums + row * sumsRow, sumsRow);
   }
-  left += row * leftRow;
-  sums += row * sumsRow;
-  switch (rows - row) {
-    case 5: return multiply<5, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
-    case 4: return multiply<4, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
-    case 3: return multiply<3, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
-    case 2: return multiply<2, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
-    case 1: return multiply<1, vectors, isFirst, fetches>(left, leftRow, leftStep, right, count, sums, sumsRow);
-    default: return;
-  }
+  multiplyLast<most, vectors, isFirst, fetches>(
+      rows - row, left + row * leftRow, leftRow, leftStep, right, count, sums + row * sumsRow, sumsRow);
 }
 
 // The same of any number of vectors of columns. A sum does not depend on those it is taken with.
