@@ -126,7 +126,8 @@ actor BackgroundLoad {
         guard one.lastStep > next.firstStep else { continue }
         losses.append(
           Loss(
-            worker: one.worker, steps: Int(one.lastStep - next.firstStep), endedUnixMilliseconds: one.endedUnixMilliseconds ?? 0,
+            worker: one.worker, steps: Int(one.lastStep - next.firstStep), stepMilliseconds: one.stepMilliseconds ?? .infinity,
+            endedUnixMilliseconds: one.endedUnixMilliseconds ?? 0,
             what: "sample \(one.sample) of job \(job), stage \(one.stage): attempt \(one.number) of \(one.worker) ended at step "
               + "\(one.lastStep) (\(one.reason ?? "no reason")), the next one began with \(next.firstStep)"))
       }
@@ -147,6 +148,8 @@ actor BackgroundLoad {
 struct Loss: Sendable {
   var worker: String
   var steps: Int
+  /// As the worker told it last: the mean of its latest steps, for each sample of a batch.
+  var stepMilliseconds: Double
   var endedUnixMilliseconds: UInt64
   var what: String
 }

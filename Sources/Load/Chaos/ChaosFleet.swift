@@ -248,8 +248,14 @@ final class ChaosFleet: Sendable {
   /// Steps of each stage: so many of the synthetic engine's, or a few of networks, which take longer.
   func steps(_ synthetic: [UInt32], cascade: [UInt32]) -> [UInt32] { settings.engine == .synthetic ? synthetic : cascade }
 
-  /// No step of this fleet takes less time.
-  var leastStepMilliseconds: Double { settings.engine == .synthetic ? shape.stepMilliseconds : 20 }
+  /// What a step takes at least, by the mean that workers tell: of networks, some steps take half of it where others had the processor as well.
+  func leastStepMilliseconds(mean: Double) -> Double { settings.engine == .synthetic ? shape.stepMilliseconds : mean / 2 }
+
+  /// The same, by what the stage's workers tell now.
+  func leastStepMilliseconds(of stage: String) async throws -> Double {
+    let means = try await client.workers().filter { $0.stage == stage }.compactMap(\.stepMilliseconds)
+    return leastStepMilliseconds(mean: means.min() ?? .infinity)
+  }
 
   /// How many images there are that differ.
   private var variety: Int { settings.engine == .synthetic ? .max : 3 }

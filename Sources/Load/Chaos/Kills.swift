@@ -38,23 +38,24 @@ func kills(_ settings: Chaos.Settings) async throws -> [String: Double] {
         }
       }
     }
-    let interval = Int(Double(shape.checkpointMilliseconds + arrivalMilliseconds) / fleet.leastStepMilliseconds)
-    var worst = 0
+    let interval = shape.checkpointMilliseconds + arrivalMilliseconds
+    var (worst, allowedThen) = (0, 0)
     for loss in report.losses {
-      let outage = diary.outage(before: loss, interval: shape.checkpointMilliseconds + arrivalMilliseconds)
-      let allowed = interval + Int((Double(outage) / fleet.leastStepMilliseconds).rounded(.up))
+      let outage = diary.outage(before: loss, interval: interval)
+      let least = fleet.leastStepMilliseconds(mean: loss.stepMilliseconds)
+      let allowed = Int(Double(interval) / least) + Int((Double(outage) / least).rounded(.up))
       try expect(
         loss.steps <= allowed,
-        "\(loss.steps) steps were lost at once; the \(interval) of a checkpoint interval are allowed, and \(outage) ms without a broker: "
-          + "\(loss.what); before that, in ms: \(diary.account(of: loss))")
-      if outage == 0 { worst = max(worst, loss.steps) }
+        "\(loss.steps) steps were lost at once; \(allowed) are allowed, of \(least) ms or more in a checkpoint interval of \(interval) ms and "
+          + "\(outage) ms without a broker: \(loss.what); before that, in ms: \(diary.account(of: loss))")
+      if outage == 0, loss.steps > worst { (worst, allowedThen) = (loss.steps, allowed) }
     }
     let signals = diary.signals
     return [
       "signals": Double(signals.count), "stops": Double(signals.count { $0.blow.pause != nil }),
       "asked_to_leave": Double(signals.count { $0.blow == .leave }), "broker": Double(signals.count { $0.process == "broker" }),
       "images": Double(report.images), "repeated_attempts": Double(report.repeats), "lost_steps_worst": Double(worst),
-      "lost_steps_allowed": Double(interval),
+      "lost_steps_allowed": Double(allowedThen),
     ]
   }
 }

@@ -14,28 +14,32 @@ func workerKilled(_ settings: Chaos.Settings) async throws -> [String: Double] {
     let submission = fleet.submission(1, samples: 4, steps: steps)
     try await fleet.rehearse(submission)
     let job = try await fleet.client.submit(submission).job
-    var worst = 0
+    var (worst, allowed) = (0, 0)
     for (index, stage) in fleet.stages.enumerated() {
       let moment = UInt64((moments[index] * 4 * Double(steps[index])).rounded(.up))
       _ = try await fleet.wait(for: job, "its \(stage)'s step \(moment)") { ($0.stage(stage)?.stepsDone ?? 0) >= moment }
+      let bound = try await fleet.lostStepsBound(of: stage)
       let before = try await fleet.client.status(of: job).stage(stage)?.stepsDone ?? 0
       await fleet.signal("\(stage)-1", SIGKILL)
       // The only worker of its stage is gone, so nothing hides what is lost.
       let after = try await fleet.wait(for: job, "its tasks of \(stage) were queued again") { status in
         status.stage(stage).map { $0.stepsDone < before || $0.running == 0 || $0.stepsDone > before + 8 } ?? false
       }
-      worst = max(worst, Int(before) - Int(after.stage(stage)?.stepsDone ?? 0))
+      let lost = Int(before) - Int(after.stage(stage)?.stepsDone ?? 0)
+      try expect(lost <= bound, "\(lost) steps were lost with one worker of \(stage); \(bound) are allowed")
+      (worst, allowed) = (max(worst, lost), max(allowed, bound))
     }
     try await fleet.verify(job, of: submission)
-    let bound = fleet.lostStepsBound
-    try expect(worst <= bound, "\(worst) steps were lost with one worker; \(bound) are allowed")
-    return ["lost_steps_worst": Double(worst), "lost_steps_allowed": Double(bound)]
+    return ["lost_steps_worst": Double(worst), "lost_steps_allowed": Double(allowed)]
   }
 }
 
 extension ChaosFleet {
   /// Steps that a worker's death may cost: of each slot those since its last checkpoint, and what the checkpoint took to arrive.
-  var lostStepsBound: Int { shape.slots * (Int((Double(shape.checkpointMilliseconds) / leastStepMilliseconds).rounded(.up)) + 4) }
+  func lostStepsBound(of stage: String) async throws -> Int {
+    let least = try await leastStepMilliseconds(of: stage)
+    return shape.slots * (Int((Double(shape.checkpointMilliseconds) / least).rounded(.up)) + 4)
+  }
 }
 
 func workerFrozen(_ settings: Chaos.Settings) async throws -> [String: Double] {
