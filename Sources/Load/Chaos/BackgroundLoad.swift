@@ -126,8 +126,8 @@ actor BackgroundLoad {
         guard one.lastStep > next.firstStep else { continue }
         losses.append(
           Loss(
-            worker: one.worker, steps: Int(one.lastStep - next.firstStep), stepMilliseconds: one.stepMilliseconds ?? .infinity,
-            endedUnixMilliseconds: one.endedUnixMilliseconds ?? 0,
+            worker: one.worker, stage: fleet.stages[Int(one.stage)], steps: Int(one.lastStep - next.firstStep),
+            stepMilliseconds: one.stepMilliseconds, endedUnixMilliseconds: one.endedUnixMilliseconds ?? 0,
             what: "sample \(one.sample) of job \(job), stage \(one.stage): attempt \(one.number) of \(one.worker) ended at step "
               + "\(one.lastStep) (\(one.reason ?? "no reason")), the next one began with \(next.firstStep)"))
       }
@@ -146,10 +146,10 @@ actor BackgroundLoad {
 
 /// Steps that were done, as far as the broker knew, when an attempt ended, and that the next one had to do again.
 struct Loss: Sendable {
-  var worker: String
+  var worker, stage: String
   var steps: Int
-  /// As the worker told it last: the mean of its latest steps, for each sample of a batch.
-  var stepMilliseconds: Double
+  /// As the worker told it last: the mean of its latest steps, for each sample of a batch. `nil`: the broker was started again and has not been told since.
+  var stepMilliseconds: Double?
   var endedUnixMilliseconds: UInt64
   var what: String
 }

@@ -248,13 +248,14 @@ final class ChaosFleet: Sendable {
   /// Steps of each stage: so many of the synthetic engine's, or a few of networks, which take longer.
   func steps(_ synthetic: [UInt32], cascade: [UInt32]) -> [UInt32] { settings.engine == .synthetic ? synthetic : cascade }
 
-  /// What a step takes at least, by the mean that workers tell: of networks, some steps take half of it where others had the processor as well.
-  func leastStepMilliseconds(mean: Double) -> Double { settings.engine == .synthetic ? shape.stepMilliseconds : mean / 2 }
-
-  /// The same, by what the stage's workers tell now.
-  func leastStepMilliseconds(of stage: String) async throws -> Double {
+  /// What a step of a stage takes at least, by a mean that a worker told, or that its workers tell now: of networks, some steps take half of it where others
+  /// had the processor as well.
+  func leastStepMilliseconds(of stage: String, mean: Double? = nil) async throws -> Double {
+    if settings.engine == .synthetic { return shape.stepMilliseconds }
+    if let mean { return mean / 2 }
     let means = try await client.workers().filter { $0.stage == stage }.compactMap(\.stepMilliseconds)
-    return leastStepMilliseconds(mean: means.min() ?? .infinity)
+    guard let least = means.min() else { throw Broken("no worker of \(stage) tells what its steps take") }
+    return least / 2
   }
 
   /// How many images there are that differ.
