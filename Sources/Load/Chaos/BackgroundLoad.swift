@@ -127,7 +127,7 @@ actor BackgroundLoad {
         losses.append(
           Loss(
             worker: one.worker, stage: fleet.stages[Int(one.stage)], steps: Int(one.lastStep - next.firstStep),
-            stepMilliseconds: one.stepMilliseconds, endedUnixMilliseconds: one.endedUnixMilliseconds ?? 0,
+            endedUnixMilliseconds: one.endedUnixMilliseconds ?? 0,
             what: "sample \(one.sample) of job \(job), stage \(one.stage): attempt \(one.number) of \(one.worker) ended at step "
               + "\(one.lastStep) (\(one.reason ?? "no reason")), the next one began with \(next.firstStep)"))
       }
@@ -148,8 +148,6 @@ actor BackgroundLoad {
 struct Loss: Sendable {
   var worker, stage: String
   var steps: Int
-  /// As the worker told it last: the mean of its latest steps, for each sample of a batch. `nil`: the broker was started again and has not been told since.
-  var stepMilliseconds: Double?
   var endedUnixMilliseconds: UInt64
   var what: String
 }

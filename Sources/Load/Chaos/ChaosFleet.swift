@@ -248,14 +248,11 @@ final class ChaosFleet: Sendable {
   /// Steps of each stage: so many of the synthetic engine's, or a few of networks, which take longer.
   func steps(_ synthetic: [UInt32], cascade: [UInt32]) -> [UInt32] { settings.engine == .synthetic ? synthetic : cascade }
 
-  /// What a step of a stage takes at least, by a mean that a worker told, or that its workers tell now: of networks, some steps take half of it where others
-  /// had the processor as well.
-  func leastStepMilliseconds(of stage: String, mean: Double? = nil) async throws -> Double {
+  /// What a step of a stage takes at least: of networks a little less than at the rehearsal, when one sample had the machine to itself.
+  func leastStepMilliseconds(of stage: String) async throws -> Double {
     if settings.engine == .synthetic { return shape.stepMilliseconds }
-    if let mean { return mean / 2 }
-    let means = try await client.workers().filter { $0.stage == stage }.compactMap(\.stepMilliseconds)
-    guard let least = means.min() else { throw Broken("no worker of \(stage) tells what its steps take") }
-    return least / 2
+    guard let alone = await rehearsals.stepMilliseconds[stage] else { throw Broken("no rehearsal tells what a step of \(stage) takes") }
+    return 0.8 * alone
   }
 
   /// How many images there are that differ.
@@ -291,6 +288,9 @@ final class ChaosFleet: Sendable {
       try expect(status.state == .done, "job \(job) of a fleet at rest is \(status.state)")
       await oracle.learn(sample, try await client.fetch(job, sample: 0).tensor)
       await rehearsals.insert(job)
+      for attempt in try await client.history(of: job) {
+        await rehearsals.note(stages[Int(attempt.stage)], stepMilliseconds: attempt.stepMilliseconds)
+      }
     }
   }
 
@@ -355,8 +355,14 @@ final class ChaosFleet: Sendable {
 /// Jobs that showed what others have to deliver.
 private actor Rehearsals {
   private(set) var jobs: Set<JobID> = []
+  /// Of each stage, the least that a worker told.
+  private(set) var stepMilliseconds: [String: Double] = [:]
 
   func insert(_ job: JobID) { jobs.insert(job) }
+
+  func note(_ stage: String, stepMilliseconds time: Double?) {
+    if let time { stepMilliseconds[stage] = min(time, stepMilliseconds[stage] ?? time) }
+  }
 }
 
 extension JobStatus {

@@ -42,7 +42,7 @@ func kills(_ settings: Chaos.Settings) async throws -> [String: Double] {
     var (worst, allowedThen) = (0, 0)
     for loss in report.losses {
       let outage = diary.outage(before: loss, interval: interval)
-      let least = try await fleet.leastStepMilliseconds(of: loss.stage, mean: loss.stepMilliseconds)
+      let least = try await fleet.leastStepMilliseconds(of: loss.stage)
       let allowed = Int(Double(interval) / least) + Int((Double(outage) / least).rounded(.up))
       try expect(
         loss.steps <= allowed,
