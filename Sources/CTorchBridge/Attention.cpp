@@ -80,10 +80,10 @@ WEIR_CLONES void attend(const Head &head, float *y, int64_t toNext, float *keys,
 
 at::Tensor attention(const at::Tensor &given, int64_t heads, bool newOrder) {
   TORCH_CHECK(
-      given.dim() == 4 && given.is_cpu() && (given.scalar_type() == at::kFloat || given.scalar_type() == at::kBFloat16) && heads > 0 &&
+      given.dim() == 4 && given.is_cpu() && isF32OrBF16(given) && heads > 0 &&
           given.size(1) % (3 * heads * lanes) == 0,
-      "attention takes f32 or bf16 (N, 3 * heads * width, H, W) on the CPU with a width in multiples of ", lanes, ", not ", given.scalar_type(), " ",
-      given.sizes(), " and ", heads, " heads");
+      "attention takes f32 or bf16 (N, 3 * heads * width, H, W) on the CPU with a width in multiples of ", lanes, ", not ",
+      given.scalar_type(), " ", given.sizes(), " and ", heads, " heads");
   const at::Tensor x = given.to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast);
   const int64_t channels = x.size(1) / 3, width = channels / heads, pixels = x.size(2) * x.size(3);
   at::Tensor y = at::empty({x.size(0), channels, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);

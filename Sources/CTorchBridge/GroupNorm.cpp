@@ -353,7 +353,7 @@ at::Tensor fusedGroupNorm(
   }
 
   TORCH_CHECK(
-      x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, "the fused GroupNorm takes f32 or bf16, not ", x.scalar_type());
+      isF32OrBF16(x), "the fused GroupNorm takes f32 or bf16, not ", x.scalar_type());
   TORCH_CHECK(
       (!gamma || gamma->is_cpu()) && (!beta || beta->is_cpu()) && (!scales || scales->is_cpu()) && (!shifts || shifts->is_cpu()),
       "weight, bias, scale and shift must be on x's device, ", x.device());

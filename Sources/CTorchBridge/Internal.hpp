@@ -62,6 +62,9 @@ inline std::vector<at::Tensor> values(const wt_tensor *handles, size_t count) {
   return list;
 }
 
+// What the bridge's own kernels for serving take.
+inline bool isF32OrBF16(const at::Tensor &x) { return x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16; }
+
 at::ScalarType scalarType(wt_dtype dtype);
 wt_dtype dtypeOf(at::ScalarType type);
 at::Device device(const char *name);

@@ -29,7 +29,7 @@ struct Data {
 template <class Element, class Number>
 WEIR_INLINE void convolvePixels(
     const Data<Element, Number> &data, bool inPairs, int64_t first, int64_t count, int64_t from, int64_t to, float *sums, Number *rows) {
-  constexpr int64_t perStep = Terms<Number>::perStep, together = vectorsTogether * lanes;
+  constexpr int64_t perStep = Terms<Number>::perStep, width = vectorsTogether * lanes;
   const Number *left;
   if constexpr (std::is_same_v<Element, Number>) {
     left = data.x + first * data.in;
@@ -41,18 +41,18 @@ WEIR_INLINE void convolvePixels(
     }
     left = rows;
   }
-  for (int64_t start = from; start < to; start += together) {
-    const int64_t end = std::min(start + together, to);
+  for (int64_t start = from; start < to; start += width) {
+    const int64_t end = std::min(start + width, to);
     const Columns<Number> right{data.filters + start * data.in, perStep * lanes, data.in * lanes};
     multiplyAll<true, true>(
-        inPairs, count, (end - start) / lanes, left, data.in, perStep, right, data.in / perStep, sums, together);
+        inPairs, count, (end - start) / lanes, left, data.in, perStep, right, data.in / perStep, sums, width);
     for (int64_t k = start; k < end; k += lanes) {
       Floats offset{};
       if (data.bias) load(data.bias + k, offset);
       for (int64_t pixel = 0; pixel < count; pixel++) {
         const int64_t at = (first + pixel) * data.out + k;
         Floats sum;
-        load(sums + pixel * together + k - start, sum);
+        load(sums + pixel * width + k - start, sum);
         sum += offset;
         if (data.residual) {
           Floats other;

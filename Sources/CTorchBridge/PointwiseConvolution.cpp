@@ -55,12 +55,12 @@ void run(int64_t in, int64_t out, const Operands &operands, const at::Tensor &fi
 at::Tensor pack(const at::Tensor &weight) {
   const at::ScalarType type = weight.scalar_type();
   TORCH_CHECK(
-      weight.dim() == 4 && weight.is_cpu() && (type == at::kFloat || type == at::kBFloat16) && weight.size(2) == 1 && weight.size(3) == 1 &&
+      weight.dim() == 4 && weight.is_cpu() && isF32OrBF16(weight) && weight.size(2) == 1 && weight.size(3) == 1 &&
           weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0,
       "this convolution takes f32 or bf16 1x1 filters on the CPU and channels in multiples of ", lanes, ", not ", type, " ", weight.sizes());
   const at::Tensor filters =
       weight.detach().to(at::kFloat).reshape({weight.size(0) / lanes, lanes, weight.size(1)}).transpose(1, 2).contiguous();
-  return type == at::kBFloat16 && multipliesBF16() ? inPairs(filters) : filters;
+  return type == at::kBFloat16 && multipliesBF16() ? withPairedTerms(filters) : filters;
 }
 
 at::Tensor convolve(
@@ -68,10 +68,10 @@ at::Tensor convolve(
   TORCH_CHECK(filters.dim() == 3 && filters.size(2) == lanes, "the filters are not packed for this convolution");
   const int64_t in = filters.size(1), out = filters.size(0) * lanes;
   const Operands operands(given, in, out, bias, residual);
-  switch (productsOf(operands.x, filters)) {
-    case Products::f32: run<float, float>(in, out, operands, filters, convolveF32); break;
-    case Products::f32OfBF16: run<BFloat16, float>(in, out, operands, filters, convolveBF16); break;
-    case Products::native: run<NativeBFloat16, NativeBFloat16>(in, out, operands, filters, convolvePixelsNatively); break;
+  switch (productType(operands.x, filters)) {
+    case ProductType::f32: run<float, float>(in, out, operands, filters, convolveF32); break;
+    case ProductType::f32OfBF16: run<BFloat16, float>(in, out, operands, filters, convolveBF16); break;
+    case ProductType::native: run<NativeBFloat16, NativeBFloat16>(in, out, operands, filters, convolvePixelsNatively); break;
   }
   return operands.y;
 }

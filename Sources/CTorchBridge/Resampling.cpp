@@ -1,6 +1,7 @@
 // What lies between the convolutions of a U-Net, in f32 or bf16 over channels-last images on several threads: images joined by their channels, made twice
 // as large, made half as large. Each number comes from its own sample's alone.
 #include "Internal.hpp"
+#include "Operands.hpp"
 #include "Parallel.hpp"
 #include "Vectors.hpp"
 
@@ -77,11 +78,6 @@ WEIR_INLINE void shrinkRows(int64_t begin, int64_t end, int64_t width, int64_t c
 WEIR_FOR_ELEMENT(float)
 WEIR_FOR_ELEMENT(BFloat16)
 
-template <class Element>
-const Element *elements(const at::Tensor &x) {
-  return static_cast<const Element *>(x.const_data_ptr());
-}
-
 // body(an element of x's type)
 template <class Body>
 void withElement(const at::Tensor &x, const Body &body) {
@@ -90,7 +86,7 @@ void withElement(const at::Tensor &x, const Body &body) {
 
 at::Tensor checked(const at::Tensor &x) {
   TORCH_CHECK(
-      x.dim() == 4 && x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.size(1) % lanes == 0,
+      x.dim() == 4 && x.is_cpu() && isF32OrBF16(x) && x.size(1) % lanes == 0,
       "this takes f32 or bf16 (N, C, H, W) on the CPU with C in multiples of ", lanes, ", not ", x.scalar_type(), " ", x.sizes());
   return x.contiguous(at::MemoryFormat::ChannelsLast);
 }

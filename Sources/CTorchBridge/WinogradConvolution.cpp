@@ -87,7 +87,7 @@ namespace weir::winograd {
 at::Tensor pack(const at::Tensor &weight) {
   const at::ScalarType type = weight.scalar_type();
   TORCH_CHECK(
-      weight.dim() == 4 && weight.is_cpu() && (type == at::kFloat || type == at::kBFloat16) && weight.size(2) == 3 && weight.size(3) == 3,
+      weight.dim() == 4 && weight.is_cpu() && isF32OrBF16(weight) && weight.size(2) == 3 && weight.size(3) == 3,
       "a Winograd convolution takes f32 or bf16 3x3 filters on the CPU, not ", type, " ", weight.sizes());
   const int64_t out = whole(weight.size(0)), in = whole(weight.size(1)), panels = out / lanes;
   const at::Tensor padded =
@@ -97,7 +97,7 @@ at::Tensor pack(const at::Tensor &weight) {
   parallelFor(panels * in, 256, [&](int64_t begin, int64_t end) {
     transformFilters(taps.const_data_ptr<float>(), begin, end, panels * in, filters.mutable_data_ptr<float>());
   });
-  return type == at::kBFloat16 && multipliesBF16() ? inPairs(filters) : filters;
+  return type == at::kBFloat16 && multipliesBF16() ? withPairedTerms(filters) : filters;
 }
 
 at::Tensor convolve(
@@ -111,10 +111,10 @@ at::Tensor convolve(
       isWhole ? given : at::constant_pad_nd(given, {0, 0, 0, 0, 0, in - given.size(1)}), in, channels, bias, residual);
   if (operands.y.numel() == 0) return operands.y;
   const Problem p{operands.x.size(2), operands.x.size(3), in, out};
-  switch (productsOf(operands.x, filters)) {
-    case Products::f32: run<float, float>(p, operands, filters, convolveF32); break;
-    case Products::f32OfBF16: run<BFloat16, float>(p, operands, filters, convolveBF16); break;
-    case Products::native: run<NativeBFloat16, NativeBFloat16>(p, operands, filters, convolveBlockNatively); break;
+  switch (productType(operands.x, filters)) {
+    case ProductType::f32: run<float, float>(p, operands, filters, convolveF32); break;
+    case ProductType::f32OfBF16: run<BFloat16, float>(p, operands, filters, convolveBF16); break;
+    case ProductType::native: run<NativeBFloat16, NativeBFloat16>(p, operands, filters, convolveBlockNatively); break;
   }
   return operands.y;
 }

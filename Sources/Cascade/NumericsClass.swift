@@ -12,7 +12,7 @@ package enum NumericsClass {
   }
 
   /// What a network that may be computed in `preferred` is computed in on a device: bf16 only where the device multiplies it: elsewhere
-  /// its rounding buys less.
+  /// its products are formed in f32 all the same.
   package static func dtype(_ preferred: DType, on device: Device) -> DType {
     preferred == .bf16 && device.isCPU && bf16Instructions == nil ? .f32 : preferred
   }

@@ -39,6 +39,11 @@ package struct PackedConvolutionWeight: Sendable {
   }
 }
 
+extension DType {
+  /// Whether our own kernels for serving take it.
+  fileprivate var isTakenByKernels: Bool { self == .f32 || self == .bf16 }
+}
+
 /// A 3x3 filter as Winograd's minimal filtering F(4x4, 3x3) takes it, at stride 1 with padding 1, on the CPU, in four times its memory. Made from bf16
 /// it takes bf16, with products of bf16 where the processor forms these.
 package struct WinogradConvolutionWeight: Sendable {
@@ -66,7 +71,7 @@ package struct WinogradConvolutionWeight: Sendable {
 
   /// Whether the method takes filters of this shape, (out, in, kh, kw), and is faster with them than plain sums.
   package static func suits(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
-    device.isCPU && (dtype == .f32 || dtype == .bf16) && stride == 1 && padding == 1 && shape[2...] == [3, 3]
+    device.isCPU && dtype.isTakenByKernels && stride == 1 && padding == 1 && shape[2...] == [3, 3]
       && shape[0] * shape[1] <= maxChannels
   }
 }
@@ -87,7 +92,7 @@ package struct PointwiseConvolutionWeight: Sendable {
 
   /// Whether the kernel takes filters of this shape, (out, in, kh, kw).
   package static func suits(_ shape: [Int], dtype: DType, stride: Int, padding: Int, device: Device) -> Bool {
-    device.isCPU && (dtype == .f32 || dtype == .bf16) && stride == 1 && padding == 0 && shape[2...] == [1, 1]
+    device.isCPU && dtype.isTakenByKernels && stride == 1 && padding == 0 && shape[2...] == [1, 1]
       && shape[..<2].allSatisfy { $0.isMultiple(of: Tensor.kernelLanes) }
   }
 }
@@ -134,8 +139,8 @@ extension Tensor {
     }
   }
 
-  /// conv2d of a 1x1 filter + bias + residual. f32 or bf16 on the CPU, as the weight was; the result is x's type and channels-last. A sample's bytes depend on that sample alone. Not
-  /// differentiable.
+  /// conv2d of a 1x1 filter + bias + residual. f32 or bf16 on the CPU, as the weight was; the result is x's type and channels-last. A
+  /// sample's bytes depend on that sample alone. Not differentiable.
   package func conv2dPointwise(
     weight: PointwiseConvolutionWeight, bias: Tensor? = nil, residual: Tensor? = nil
   ) throws(TorchError) -> Tensor {
@@ -235,7 +240,7 @@ extension Tensor {
   /// f32 or bf16 on the CPU, channels in multiples of `kernelLanes`.
   package func suitsResampling() throws(TorchError) -> Bool {
     let dtype = try dtype
-    return try device.isCPU && (dtype == .f32 || dtype == .bf16) && shape.count == 4 && shape[1].isMultiple(of: Self.kernelLanes)
+    return try device.isCPU && dtype.isTakenByKernels && shape.count == 4 && shape[1].isMultiple(of: Self.kernelLanes)
   }
 
   /// Bilinear with half-pixel centres (align_corners false), no antialiasing.
