@@ -326,7 +326,7 @@ extension BrokerCore {
       actions.append(.persist(.attempted(task.job, attempt)))
     }
     if sample.attempt > 1 { quarantine.note(task, maker: worker.process, attempt: sample.attempt) }
-    workers.update(worker) { $0.noteFinished(after: result.computeMilliseconds) }
+    workers.noteFinished(worker, after: result.computeMilliseconds)
     finish(task, of: job, outcome, result.tensor)
     send(.settled(ref), to: worker)
   }

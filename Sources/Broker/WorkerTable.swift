@@ -10,6 +10,8 @@ final class Worker {
   let number: Int
   /// A worker that dials again keeps it.
   let process: WorkerProcess
+  /// Set while it is in the table.
+  fileprivate(set) var crew: Crew?
   /// With which it came in; `nil`: the broker works without keys.
   let key: CurvePublicKey?
   var lastHeard: Int64
@@ -17,7 +19,7 @@ final class Worker {
   private(set) var finished: UInt64 = 0
   var stepMilliseconds: Double?
   /// What a task keeps it busy for, about; `nil`: it has finished none.
-  private var taskMilliseconds: Double?
+  private(set) var taskMilliseconds: Double?
   // What follows decides how much credit is free, so it changes through the table once the worker is in it.
   /// Tensor bytes of the tasks it holds.
   var bytesHeld: UInt64 = 0
@@ -59,11 +61,10 @@ final class Worker {
 
   /// It has finished a task.
   ///
-  /// - Parameter milliseconds: of computing, which it divides among the tasks it steps together.
-  func noteFinished(after milliseconds: Double) {
+  /// - Parameter milliseconds: of computing, which it divides among the tasks it steps together; `nil`: nobody knows.
+  fileprivate func noteFinished(after milliseconds: Double?) {
     finished += 1
-    guard milliseconds >= 0, milliseconds.isFinite else { return }
-    taskMilliseconds = taskMilliseconds.map { $0 + (milliseconds - $0) / 8 } ?? milliseconds
+    if let milliseconds { taskMilliseconds = averaged(taskMilliseconds, milliseconds) }
   }
 
   var freeBytes: UInt64 { hello.bytes - min(hello.bytes, bytesHeld) }
@@ -81,16 +82,22 @@ struct WorkerProcess: Hashable {
   var boot: UInt64
 }
 
+/// An exponentially weighted average with one more measurement.
+private func averaged(_ average: Double?, _ new: Double) -> Double { average.map { $0 + (new - $0) / 8 } ?? new }
+
 struct WorkerTable {
   /// The workers of a stage, in order of arrival.
   private struct Pool {
     var workers: [Worker] = []
     var freeCredit = 0
+    /// What a task keeps one of them busy for, about; `nil`: none has finished one.
+    var taskMilliseconds: Double?
   }
 
   private var byPeer: [PeerID: Worker] = [:]
   private var byProcess: [WorkerProcess: PeerID] = [:]
   private var pools: [StageKey: Pool] = [:]
+  private var crews: [Crew.Key: Crew] = [:]
   private(set) var nextNumber = 0
 
   var count: Int { byPeer.count }
@@ -111,6 +118,11 @@ struct WorkerTable {
     byProcess[worker.process] = worker.peer
     pools[worker.stage, default: Pool()].workers.append(worker)
     pools[worker.stage]?.freeCredit += worker.freeCredit
+    let key = Crew.Key(worker.hello)
+    let crew = crews[key] ?? Crew()
+    crew.add(worker)
+    crews[key] = crew
+    worker.crew = crew
   }
 
   @discardableResult
@@ -120,6 +132,9 @@ struct WorkerTable {
     pools[worker.stage]?.workers.removeAll { $0 === worker }
     pools[worker.stage]?.freeCredit -= worker.freeCredit
     if pools[worker.stage]?.workers.isEmpty == true { pools[worker.stage] = nil }
+    worker.crew?.remove(worker)
+    if worker.crew?.workers.isEmpty == true { crews[Crew.Key(worker.hello)] = nil }
+    worker.crew = nil
     return worker
   }
 
@@ -134,6 +149,16 @@ struct WorkerTable {
     body(worker)
     let change = worker.freeCredit - before
     if change != 0 { pools[worker.stage]?.freeCredit += change }
+  }
+
+  /// A worker of this table has finished a task.
+  ///
+  /// - Parameter milliseconds: of computing, which it divides among the tasks it steps together; as it says, so it may be anything.
+  mutating func noteFinished(_ worker: Worker, after milliseconds: Double) {
+    let known = milliseconds >= 0 && milliseconds.isFinite ? milliseconds : nil
+    update(worker) { $0.noteFinished(after: known) }
+    guard let known, let before = pools[worker.stage] else { return }
+    pools[worker.stage]?.taskMilliseconds = averaged(before.taskMilliseconds, known)
   }
 
   /// Changes all workers, but not what they hold.
@@ -153,8 +178,22 @@ struct WorkerTable {
     pools[stage]?.workers.filter(\.mayWork) ?? []
   }
 
+  /// What a task of its stage keeps a worker busy for, about; 0: nobody has finished one.
+  private func taskMilliseconds(_ worker: Worker) -> Double {
+    worker.taskMilliseconds ?? pools[worker.stage]?.taskMilliseconds ?? 0
+  }
+
+  /// How long a worker's process will be busy with all that it holds and one more task of the worker's stage; then its tasks by slots.
+  private func load(withOneMore worker: Worker) -> (milliseconds: Double, tasks: Double) {
+    let workers = worker.crew?.workers ?? []
+    let milliseconds = workers.reduce(taskMilliseconds(worker)) { $0 + Double($1.leases.count) * taskMilliseconds($1) }
+    let held = workers.reduce(0) { $0 + $1.leases.count }
+    let slots = workers.reduce(0) { $0 + Int($1.hello.slots) }
+    return (milliseconds, Double(held) / Double(slots))
+  }
+
   /// A worker of a stage with a free slot and room for what `need` says it needs. One that can go on from the task's checkpoint is the best;
-  /// then the least busy; of equals the first to arrive.
+  /// then the one whose process will be through with everything the soonest; of equals the one with fewest tasks, then the first to arrive.
   ///
   /// - Parameter backlog: how many tasks wait for the stage. A worker without a free slot is given one ahead only if enough are left for all
   ///   others, for it waits there even if another worker has nothing to do.
@@ -162,14 +201,14 @@ struct WorkerTable {
     _ stage: StageKey, backlog: Int, need: (Worker) -> Worker.Need, where isFit: (Worker) -> Bool = { _ in true }
   ) -> Worker? {
     lazy var allSlots = slots(stage)
-    var best: (worker: Worker, held: Int, slots: Int, resumes: Bool)?
+    var best: (worker: Worker, resumes: Bool, load: (milliseconds: Double, tasks: Double))?
     for worker in pools[stage]?.workers ?? [] where worker.freeCredit > 0 {
-      let held = worker.leases.count
       let slots = Int(worker.hello.slots)
-      guard held < slots || backlog > allSlots - slots else { continue }
+      guard worker.leases.count < slots || backlog > allSlots - slots else { continue }
       let need = need(worker)
-      if let best, best.resumes == need.resumes ? held * best.slots >= best.held * slots : best.resumes { continue }
-      if need.bytes <= worker.freeBytes, isFit(worker) { best = (worker, held, slots, need.resumes) }
+      let load = load(withOneMore: worker)
+      if let best, best.resumes == need.resumes ? load >= best.load : best.resumes { continue }
+      if need.bytes <= worker.freeBytes, isFit(worker) { best = (worker, need.resumes, load) }
     }
     return best?.worker
   }

@@ -29,7 +29,10 @@ def text(values, digits=1):
 
 
 def slots(name):
-    return {worker["name"]: worker["slots"] for worker in read(name)["workers"]}
+    counts = {}
+    for worker in sorted(read(name)["workers"], key=lambda worker: (worker["name"], worker["stage"])):
+        counts.setdefault(worker["name"], {})[worker["stage"]] = worker["slots"]
+    return counts
 
 
 serial = [60 * len(run["images"]) / sum(image["seconds"] for image in run["images"]) for run in rounds("serial")]
@@ -70,7 +73,7 @@ with open(path, "w") as file:
     json.dump(result, file, indent=2)
 
 machine = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "an unknown processor")
-each = ", ".join(f"{count} at {name}" for name, count in result["slots"].items())
+each = "; ".join(f"{name} has " + ", ".join(f"{count} of {stage}" for stage, count in stages.items()) for name, stages in result["slots"].items())
 print(f"`ops/bench/fleet` on {len(os.sched_getaffinity(0))} cores of {machine}; slots: {each}. Medians have the range of the rounds behind them.\n")
 print("| images a minute | |\n|---|---|")
 print(f"| the serial reference, all cores | {text(result['serial_per_min'])} |")
@@ -78,7 +81,7 @@ print(f"| the fleet, saturated | {text(result['fleet_per_min'])} |")
 print(f"| the one by the other, of each round | {text(result['ratio'], 2)} |")
 print("\n| Poisson arrivals, % of that | joining at every step, s: p50, p99 | batches filled once, s: p50, p99 | median lower by |\n|---|---|---|---|")
 for line in result["load"]:
-    cells = [f"{line[batching]['p50_s']:.1f}, {line[batching]['p99_s']:.1f}" for batching in ("step", "request")]
+    cells = [f"{line[batching]['p50_s']:.2f}, {line[batching]['p99_s']:.2f}" for batching in ("step", "request")]
     # A profile that was disturbed is measured anew at the next start, and may come out otherwise.
     note = "" if line["step"]["slots"] == line["request"]["slots"] else ", with other slots: compare them not"
     print(f"| {line['percent']} | {cells[0]} | {cells[1]} | {100 * line['median_lower_by']:.0f} %{note} |")
