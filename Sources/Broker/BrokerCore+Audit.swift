@@ -28,6 +28,7 @@ extension BrokerCore {
     for worker in workers.all {
       held += worker.leases.count
       auditCredit(of: worker, &faults)
+      if worker.crew?.workers.count(where: { $0 === worker }) != 1 { faults.append("worker \(worker.hello.name) is not in its crew once") }
     }
     if let access {
       for worker in workers.all where access.principal(of: worker.key).mayNotServe(worker.hello.stage) {

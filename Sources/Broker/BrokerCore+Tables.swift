@@ -17,6 +17,7 @@ import Wire
 /// | debts | what idle tenants had too much, by stage and class | `FairShare.maxDebts` | time pays them; of too many the smallest |
 /// | leases | tasks in workers' hands | open samples, and trials | result, failure, loss or stall of the worker |
 /// | workers | who said hello | `maxWorkers` | goodbye, silence, a connection that is gone |
+/// | crews | the workers of each process | the workers | with their last worker |
 /// | watches | who is told of which job | `maxWatches`, `maxWatchesPerClient` | the job's end; who is gone, when something is sent |
 /// | pass times | averages by stage and class | stages of all pipelines | with their pipeline |
 /// | back-off | failed tasks, until their next try | twice the open tasks | when due; stale entries, once they are half of it |
@@ -52,6 +53,7 @@ extension BrokerCore {
       Table(name: "full stages", count: fullStages.count, bound: stages),
       Table(name: "debts", count: queues.mostDebts, bound: FairShare.maxDebts),
       Table(name: "workers", count: workers.count, bound: limits.maxWorkers),
+      Table(name: "crews", count: workers.crewCount, bound: workers.count),
       Table(name: "watches", count: watches.count, bound: limits.maxWatches),
       Table(name: "pass times", count: passTimes.count, bound: stages),
       // Half of what was allowed when it grew may be left when tasks end.

@@ -16,6 +16,11 @@ final class Crew {
 
   private(set) var workers: [Worker] = []
 
+  /// A process serves each stage of one pipeline once. Others that call themselves the same are other processes.
+  func mayHave(_ worker: Worker) -> Bool {
+    workers.allSatisfy { $0.stage.pipeline == worker.stage.pipeline && $0.stage != worker.stage }
+  }
+
   func add(_ worker: Worker) { workers.append(worker) }
 
   func remove(_ worker: Worker) { workers.removeAll { $0 === worker } }

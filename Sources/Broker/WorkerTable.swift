@@ -119,7 +119,7 @@ struct WorkerTable {
     pools[worker.stage, default: Pool()].workers.append(worker)
     pools[worker.stage]?.freeCredit += worker.freeCredit
     let key = Crew.Key(worker.hello)
-    let crew = crews[key] ?? Crew()
+    let crew = crews[key].flatMap { $0.mayHave(worker) ? $0 : nil } ?? Crew()
     crew.add(worker)
     crews[key] = crew
     worker.crew = crew
@@ -132,8 +132,11 @@ struct WorkerTable {
     pools[worker.stage]?.workers.removeAll { $0 === worker }
     pools[worker.stage]?.freeCredit -= worker.freeCredit
     if pools[worker.stage]?.workers.isEmpty == true { pools[worker.stage] = nil }
-    worker.crew?.remove(worker)
-    if worker.crew?.workers.isEmpty == true { crews[Crew.Key(worker.hello)] = nil }
+    if let crew = worker.crew {
+      crew.remove(worker)
+      let key = Crew.Key(worker.hello)
+      if crew.workers.isEmpty, crews[key] === crew { crews[key] = nil }
+    }
     worker.crew = nil
     return worker
   }
@@ -165,6 +168,9 @@ struct WorkerTable {
   func updateAll(_ body: (Worker) -> Void) {
     for worker in byPeer.values { body(worker) }
   }
+
+  /// Processes that serve several stages, or may.
+  var crewCount: Int { crews.count }
 
   func hasCredit(_ stage: StageKey) -> Bool { (pools[stage]?.freeCredit ?? 0) > 0 }
 

@@ -55,6 +55,23 @@ struct CrewTests {
     #expect(driver.takeAssignments("b0").count == 2)
   }
 
+  /// So nobody's name, host and process number make another's tasks theirs.
+  @Test func whoServesTheSameStageIsAnotherProcess() throws {
+    let driver = CoreDriver()
+    for number in 1...2 {
+      driver.hello(PeerID(Array("\(number)".utf8)), makeHello("a", boot: UInt64(number), pipeline: pipeline, slots: 4))
+    }
+    _ = driver.submit(2)
+    let (first, second) = (driver.takeAssignments("1"), driver.takeAssignments("2"))
+    #expect(first.count == 1 && second.count == 1)
+    finish(first[0], at: "1", after: 10, driver)
+    _ = driver.submit(1)
+    #expect(driver.takeAssignments("1").count == 1)
+    driver.handle(.worker("1", .goodbye(reason: "test")))
+    #expect(driver.takeAssignments("2").count == 1)
+    #expect(driver.core.audit() == [])
+  }
+
   @Test func aFasterWorkerGetsMore() {
     let driver = CoreDriver()
     for name in ["slow", "fast"] { driver.hello(PeerID(Array(name.utf8)), makeHello(name, pipeline: pipeline, slots: 16)) }
