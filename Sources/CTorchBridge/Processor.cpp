@@ -29,14 +29,4 @@ bool multipliesBF16() { return false; }
 
 }  // namespace weir
 
-const char *wt_fused_kernel_target(void) {
-#if defined(__x86_64__)
-  switch (weir::level()) {
-    case weir::Level::bf16:
-    case weir::Level::v4: return "x86-64-v4";
-    case weir::Level::v3: return "x86-64-v3";
-    case weir::Level::baseline: return "x86-64";
-  }
-#endif
-  return "baseline";
-}
+bool wt_multiplies_bf16(void) { return weir::multipliesBF16(); }

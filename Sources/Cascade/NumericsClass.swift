@@ -7,16 +7,17 @@ package enum NumericsClass {
 
   static func name(device: Device, dtype: DType) -> String {
     let kind = device.name.prefix { $0 != ":" }
-    let instructions = device.isCPU ? bf16Instructions ?? Torch.cpuCapability.lowercased() : String(kind)
+    let instructions = device.isCPU ? processorInstructions : String(kind)
     return "\(kind)/\(instructions)/torch-\(Torch.version)/\(dtype.rawValue)/\(revision)"
   }
 
   /// What a network that may be computed in `preferred` is computed in on a device: bf16 only where the device multiplies it: elsewhere
   /// its products are formed in f32 all the same.
   package static func dtype(_ preferred: DType, on device: Device) -> DType {
-    preferred == .bf16 && device.isCPU && bf16Instructions == nil ? .f32 : preferred
+    preferred == .bf16 && device.isCPU && !Torch.multipliesBF16 ? .f32 : preferred
   }
 
-  /// The processor's matrix or bf16 instructions, which oneDNN uses beyond LibTorch's own choice of instruction set.
-  private static let bf16Instructions = ["amx_bf16", "avx512_bf16"].first(where: Processor.flags.contains)
+  /// LibTorch's own choice of instruction set, but where oneDNN goes beyond it.
+  private static let processorInstructions =
+    ["amx_bf16", "avx512_bf16"].first(where: Processor.flags.contains) ?? Torch.cpuCapability.lowercased()
 }

@@ -8,8 +8,8 @@ package enum Torch {
   /// The instruction set LibTorch's own kernels use here, for example `AVX512`.
   package static var cpuCapability: String { String(cString: wt_cpu_capability()) }
 
-  /// The instruction set `fusedGroupNorm` uses here, for example `x86-64-v4`.
-  package static var fusedKernelTarget: String { String(cString: wt_fused_kernel_target()) }
+  /// Whether this processor multiplies bf16 and adds in f32. Elsewhere products of bf16 are formed in f32.
+  package static var multipliesBF16: Bool { wt_multiplies_bf16() }
 
   package static var isCUDAAvailable: Bool { wt_cuda_available() }
 

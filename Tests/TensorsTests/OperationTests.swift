@@ -368,7 +368,6 @@ extension TensorsTests {
     @Test func library() {
       #expect(Torch.version.hasPrefix("2."))
       #expect(!Torch.cpuCapability.isEmpty)
-      #expect(!Torch.fusedKernelTarget.isEmpty)
     }
 
     @Test func threads() async {

@@ -27,7 +27,8 @@ import Testing
     let golden = try Golden(name)
     let served = try ServedUNet(golden.configuration, parameters: golden.parameters, dtype: .bf16)
     let servedError = try rmsError(served(golden), golden.output)
-    #expect(servedError < 0.04 && servedError > 0)
+    // Where the processor multiplies bf16, what the products are of is rounded too.
+    #expect(servedError < (Torch.multipliesBF16 ? 0.04 : 0.02) && servedError > 0)
     let net = try golden.withWeightsFile { try UNet(golden.configuration, weights: $0) }
     let trainableError = try rmsError(Torch.withoutGradients { try net(golden, training: false, dtype: .bf16) }, golden.output)
     #expect(trainableError < 0.02 && trainableError > 0)

@@ -45,6 +45,8 @@ int64_t wt_live_handles(void);
 const char *wt_version(void);        /* static storage */
 const char *wt_cpu_capability(void); /* static storage */
 bool wt_cuda_available(void);
+/* Whether this CPU multiplies bf16, as the kernels of this bridge then do. */
+bool wt_multiplies_bf16(void);
 wt_status wt_set_threads(int32_t count);
 int32_t wt_threads(void);
 wt_status wt_manual_seed(uint64_t seed);
@@ -145,8 +147,6 @@ wt_status wt_fused_group_norm(
 wt_status wt_trained_group_norm(
     wt_tensor x, int64_t groups, wt_tensor weight, wt_tensor bias, double eps, wt_tensor scale /* NULL */, wt_tensor shift /* NULL */,
     bool silu, wt_tensor *out);
-/* Instruction set that wt_fused_group_norm runs with on this CPU; static storage. */
-const char *wt_fused_kernel_target(void);
 /* A convolution weight in oneDNN's own order, good only for wt_conv2d_packed with the same stride and padding. `input` is the shape
  * (N, C, H, W) it will mostly meet, for which the order is chosen; other shapes work, but may cost a reorder at every call. */
 wt_status wt_pack_conv2d_weight(wt_tensor weight, int64_t stride, int64_t padding, const int64_t input[4], wt_tensor *out);
