@@ -100,7 +100,7 @@ let targets: [Target] = [
     dependencies: ["Wire", "ZeroMQ", "Digests", argumentParser],
     path: "ops/bench/broker-load", swiftSettings: swiftSettings),
   tool("weir-worker", ["Worker", "NetworkEngine", "Tensors", "ZeroMQ", logging, lifecycle, signals]),
-  tool("weir-load", ["Load", "Client", "Broker"]),
+  tool("weir-load", ["Load", "LocalFleet", "Client", "Broker"]),
   tool("weir-lab", ["Training", "Evaluation", "Plots", "Cascade", "UNet", "Diffusion", "Tensors", "Images", "Digests"]),
   tests("ZeroMQ"),
   tests("Wire", ["ZeroMQ", "Digests", "SeededRandom", "CWeirProto", "CProtobufC"]),

@@ -26,6 +26,14 @@ package struct FleetPlan: Hashable, Sendable {
     var name: String { stages.joined(separator: "+") }
   }
 
+  /// When a task may join those that a worker computes.
+  package enum Batching: String, Hashable, Sendable, CaseIterable {
+    /// Before any step.
+    case step
+    /// When all of those have ended.
+    case request
+  }
+
   /// Files that say who is who in a fleet with keys.
   package struct Keys: Hashable, Sendable {
     /// The broker's `.key_secret` file.
@@ -58,10 +66,11 @@ package struct FleetPlan: Hashable, Sendable {
   package var slots: Int?
   /// Of one worker; `nil`: one a core, so that whichever stage has work has the machine. Threads that wait sleep.
   package var threads: Int?
+  package var batching = Batching.step
+  /// Tasks that a worker is given ahead of its batch; `nil`: the worker's default.
+  package var prefetch: Int?
   /// More of the broker's arguments.
   package var brokerOptions: [String] = []
-  /// And of the workers'.
-  package var workerOptions: [String] = []
   /// What the processes' environment has more than this one's.
   package var environment: [String: String] = [:]
   /// What starts the workers' programs, as programs and the arguments that go before the worker's own; they take turns. Empty: nothing does.
@@ -128,7 +137,8 @@ package struct FleetPlan: Hashable, Sendable {
         if let keys { arguments += ["--key-file", keys.workers, "--broker-key", keys.broker] }
         if let threads = workers.threads ?? threads { arguments += ["--threads", "\(threads)"] }
         if let slots { arguments += ["--slots", "\(slots)"] }
-        arguments += workerOptions
+        if let prefetch { arguments += ["--prefetch", "\(prefetch)"] }
+        arguments += ["--batching", batching.rawValue]
         return Command(name: name, executable: workerExecutable, arguments: arguments, environment: childEnvironment)
       }
     }

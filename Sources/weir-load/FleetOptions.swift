@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Load
+import LocalFleet
 
 /// A fleet that is started for a run.
 struct FleetOptions: ParsableArguments {
@@ -15,6 +16,9 @@ struct FleetOptions: ParsableArguments {
 
   @Option(help: "Tasks that one of these workers computes together.")
   var slots = 4
+
+  @Option(help: "Tasks join others that are computed at every step, or, to compare with, only when all of those have ended.")
+  var batching = FleetPlan.Batching.step
 
   @Option(help: "Tasks that one of these workers is given ahead of those. (default: the worker's own)")
   var prefetch: Int?
@@ -66,9 +70,8 @@ struct FleetOptions: ParsableArguments {
     let quality: LinkQuality
     do { quality = try link.map { text in try LinkQuality(text) } ?? LinkQuality() } catch { throw ValidationError("--link: \(error)") }
     return OwnFleet.Plan(
-      executables: try ProgramFolder.path(), workers: counts, stepMilliseconds: stepMs, slots: slots, prefetch: prefetch,
-      machines: machines, link: quality,
-      cuts: try cut.map(cut(_:)), maxOpenTasks: maxOpenTasks, data: data, seed: seed)
+      executables: try ProgramFolder.path(), workers: counts, stepMilliseconds: stepMs, slots: slots, batching: batching,
+      prefetch: prefetch, machines: machines, link: quality, cuts: try cut.map(cut(_:)), maxOpenTasks: maxOpenTasks, data: data, seed: seed)
   }
 
   private func cut(_ text: String) throws -> OwnFleet.Cut {
@@ -80,3 +83,5 @@ struct FleetOptions: ParsableArguments {
     return OwnFleet.Cut(machine: machine - 1, from: from, seconds: seconds)
   }
 }
+
+extension FleetPlan.Batching: ExpressibleByArgument {}

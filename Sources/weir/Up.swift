@@ -58,10 +58,8 @@ struct Up: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Threads of each worker; default: by what the stages cost, or with --workers one a core.", valueName: "n"))
   var threads: Int?
 
-  enum Batching: String, ExpressibleByArgument, CaseIterable { case step, request }
-
   @Option(help: "Tasks join others that are computed at every step, or, to compare with, only when all of those have ended.")
-  var batching = Batching.step
+  var batching = FleetPlan.Batching.step
 
   /// Of the worker's synthetic engine.
   private static let syntheticStages = ["base32", "sr64", "sr256"]
@@ -140,7 +138,7 @@ struct Up: AsyncParsableCommand {
       executables: executables, bind: bind ?? environment["WEIR_BROKER"] ?? BrokerOptions.defaultBroker,
       data: data ?? Self.defaultData(environment), engine: engine, workers: counts, slots: slots, threads: threads ?? cores,
       isInsecureAllowed: insecure, keys: keys)
-    plan.workerOptions = ["--batching", batching.rawValue]
+    plan.batching = batching
     return plan
   }
 
@@ -187,3 +185,5 @@ struct RunChild: ParsableCommand {
     throw Failure(runAsChild(of: parent, executable: command[0], arguments: Array(command.dropFirst())))
   }
 }
+
+extension FleetPlan.Batching: ExpressibleByArgument {}

@@ -40,6 +40,16 @@ for name, text in [("pipeline", "stages of 10, 20 and 40 ms, workers in proporti
     report = read(name)
     if report:
         rows.append((f"pipeline efficiency, {text}", spread(report, lambda run: 100 * run["efficiency"], 1) + " %"))
+added = read("added")
+if added:
+    rows.append(("a stage adds to its one step, with a commit to the disk, at 50 % load of evenly spaced jobs, ms: p50, p99",
+                 spread(added, lambda run: run["hop_ms"]["p50"], 1) + ", " + spread(added, lambda run: run["hop_ms"]["p99"], 1)))
+for percent in (50, 70):
+    step, request = read(f"step-{percent}"), read(f"request-{percent}")
+    if step and request:
+        both = [spread(report, lambda run: run["latency_ms"]["p50"]) for report in (step, request)]
+        rows.append((f"Poisson arrivals, {percent} % of what three stages of 8 slots and 20 steps can do, if a step takes 10 ms whatever the batch: "
+                     "median ms of joining at every step, of batches filled once", ", ".join(both)))
 ramp = read("ramp")
 if ramp and ramp.get("knee_per_s"):
     rows.append(("capacity of one worker a stage, 5 ms a step, jobs a second", f"{ramp['knee_per_s']:.1f}"))

@@ -1,6 +1,6 @@
 import Foundation
 import Glibc
-import LocalFleet
+package import LocalFleet
 import Wire
 import Worker
 
@@ -13,6 +13,7 @@ package struct OwnFleet: Sendable {
     package var workers: [String: Int]
     package var stepMilliseconds: Double
     package var slots: Int
+    package var batching: FleetPlan.Batching
     /// Tasks that a worker is given ahead; `nil`: the worker's own.
     package var prefetch: Int?
     /// 0: all run on this one. Else workers take turns on so many machines, and the broker is on none of them.
@@ -27,14 +28,14 @@ package struct OwnFleet: Sendable {
     package var seed: UInt64
 
     package init(
-      executables: String, workers: [String: Int], stepMilliseconds: Double, slots: Int, prefetch: Int? = nil, machines: Int,
-      link: LinkQuality, cuts: [Cut],
-      maxOpenTasks: Int = 200_000, data: String?, seed: UInt64
+      executables: String, workers: [String: Int], stepMilliseconds: Double, slots: Int, batching: FleetPlan.Batching = .step,
+      prefetch: Int? = nil, machines: Int, link: LinkQuality, cuts: [Cut], maxOpenTasks: Int = 200_000, data: String?, seed: UInt64
     ) {
       self.executables = executables
       self.workers = workers
       self.stepMilliseconds = stepMilliseconds
       self.slots = slots
+      self.batching = batching
       self.prefetch = prefetch
       self.machines = machines
       self.link = link
@@ -82,7 +83,8 @@ package struct OwnFleet: Sendable {
       workers: stages.map { FleetPlan.StageWorkers(stages: [$0], count: plan.workers[$0] ?? 1) }, slots: plan.slots, threads: 1,
       isInsecureAllowed: machines != nil)
     local.launchers = (0..<plan.machines).compactMap { machines?.launcher($0) }
-    if let prefetch = plan.prefetch { local.workerOptions = ["--prefetch", "\(prefetch)"] }
+    local.batching = plan.batching
+    local.prefetch = plan.prefetch
     local.brokerOptions = ["--log-level", "warning", "--max-open-tasks", "\(plan.maxOpenTasks)"]
     let fleet = try LocalFleet(local, log: log)
     let endpoint = try await fleet.start()
