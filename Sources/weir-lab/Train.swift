@@ -13,8 +13,8 @@ struct Train: ParsableCommand {
       grid-STEP.png (samples of the averaged weights, one row a class) and checkpoints. SIGINT and SIGTERM stop after the \
       step at hand with a checkpoint; the same command with --resume goes on from there.
 
-      Several processes, each started with its --rank, make one step of WORLD times the examples. The first one writes the run's folder, from which \
-      all of them --resume. Their connections are not encrypted.
+      Several processes make one step of as many times the examples: --processes of one machine, or on several machines each started with its \
+      --rank. The first one writes the run's folder, from which all of them --resume. Their connections are not encrypted.
       """)
 
   @Option(help: "The pipeline's folder, with its cascade.json.")
@@ -84,8 +84,11 @@ struct Train: ParsableCommand {
   @Option(help: "Weights to start a new run from.")
   var `init`: String?
 
-  @Option(help: "Processor threads.")
-  var threads = 2
+  @Option(help: ArgumentHelp("Train in so many processes on this machine, which share its cores.", valueName: "n"))
+  var processes = 1
+
+  @Option(help: "Processor threads of a process (default: one a core, divided among --processes).")
+  var threads: Int?
 
   @Option(help: "cpu or cuda:N.")
   var device = "cpu"
@@ -111,6 +114,10 @@ struct Train: ParsableCommand {
   func validate() throws {
     guard [rank == nil, world == nil, master == nil].allSatisfy({ $0 == (rank == nil) }) else {
       throw ValidationError("several processes: give each of them --rank, --world and --master")
+    }
+    guard (1...1024).contains(processes) else { throw ValidationError("--processes \(processes): give 1 to 1024") }
+    guard processes == 1 || rank == nil else {
+      throw ValidationError("--processes starts all of a run's; --rank, --world and --master are for those started one by one")
     }
   }
 
@@ -144,12 +151,31 @@ struct Train: ParsableCommand {
       guard let type = DType(rawValue: dtype) else { throw ValidationError("--dtype \(dtype): bf16 or f32") }
       options.dtype = type
     }
-    options.threads = threads
+    options.threads = threads ?? max(1, ProcessInfo.processInfo.activeProcessorCount / processes)
     if let rank, let world, let master { options.place = try ProcessPlace(rank: rank, world: world, master: master) }
-    let trainer = try Trainer(setting: plan.setting, network: plan.network, recipe: recipe, options: options) { line in
-      FileHandle.standardError.write(Data((line + "\n").utf8))
+    let others = try processes > 1 ? OtherRanks(world: processes, arguments: argumentsOfOthers(threads: options.threads)) : nil
+    if let others { options.place = others.place }
+    do {
+      let trainer = try Trainer(setting: plan.setting, network: plan.network, recipe: recipe, options: options) { line in
+        FileHandle.standardError.write(Data((line + "\n").utf8))
+      }
+      others?.met()
+      try trainer.run { StopSignal.isRaised }
+    } catch {
+      others?.stop()
+      throw error
     }
-    try trainer.run { StopSignal.isRaised }
+    try others?.wait()
+  }
+
+  /// This process's arguments without --processes, for those that it starts.
+  private func argumentsOfOthers(threads: Int) -> [String] {
+    var arguments: [String] = []
+    var rest = CommandLine.arguments.dropFirst()[...]
+    while let argument = rest.popFirst() {
+      if argument == "--processes" { rest = rest.dropFirst() } else if !argument.hasPrefix("--processes=") { arguments.append(argument) }
+    }
+    return self.threads == nil ? arguments + ["--threads", "\(threads)"] : arguments
   }
 }
 

@@ -1,6 +1,5 @@
 import Dispatch
 import Foundation
-import Glibc
 import Synchronization
 import Tensors
 import Testing
@@ -12,26 +11,11 @@ import UNet
 @Suite(.serialized) struct ProcessesTests {
   private static let labels = ["a", "b"]
 
-  /// A port that nobody listens at.
-  private func freePort() throws -> UInt16 {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let known = withUnsafeMutablePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) == 0 && getsockname(descriptor, $0, &size) == 0 }
-    }
-    try #require(known)
-    return UInt16(bigEndian: address.sin_port)
-  }
-
   /// What each rank's `body` gives.
   private func together<Value: Sendable>(
     _ world: Int, _ body: @escaping @Sendable (ProcessPlace) throws -> Value
   ) throws -> [Result<Value, any Error>] {
-    let master = "127.0.0.1:\(try freePort())"
+    let master = try ProcessPlace.masterOnThisMachine()
     let results = Mutex<[Int: Result<Value, any Error>]>([:])
     let running = DispatchGroup()
     for rank in 0..<world {
@@ -142,7 +126,7 @@ import UNet
   }
 
   @Test func nobodyWaitsForEver() throws {
-    let place = try ProcessPlace(rank: 0, world: 2, master: "127.0.0.1:\(freePort())")
+    let place = try ProcessPlace(rank: 0, world: 2, master: ProcessPlace.masterOnThisMachine())
     let error = #expect(throws: TrainingError.self) {
       try tinyTrainer(folder()) {
         $0.place = place
