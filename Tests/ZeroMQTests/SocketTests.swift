@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @testable import ZeroMQ
@@ -119,13 +120,11 @@ import Testing
       var options = SocketOptions()
       options.immediate = true
       options.reconnect = .milliseconds(10)
-      // A port that was free a moment ago.
-      let placeholder = try await TestPeer(loop, context, .router, bind: "tcp://127.0.0.1:*")
-      let endpoint = try await placeholder.endpoint
-      await placeholder.close()
-      let dealer = try await TestPeer(loop, context, .dealer, options, connect: endpoint)
-      let error = await #expect(throws: ZeroMQError.self) { try await dealer.send("READY") }
-      #expect(error?.code == .wouldBlock)
+      try await withDeafEndpoint { endpoint in
+        let dealer = try await TestPeer(loop, context, .dealer, options, connect: endpoint)
+        let error = await #expect(throws: ZeroMQError.self) { try await dealer.send("READY") }
+        #expect(error?.code == .wouldBlock)
+      }
     }
   }
 
@@ -287,4 +286,20 @@ import Testing
     #expect(milliseconds(.seconds(-1)) == 0)
     #expect(milliseconds(.seconds(1 << 40)) == .max)
   }
+}
+
+/// With a TCP endpoint whose port is taken, and where nobody listens: who connects is refused.
+private func withDeafEndpoint(_ body: (String) async throws -> Void) async throws {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  defer { close(descriptor) }
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = UInt32(INADDR_LOOPBACK).bigEndian
+  var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+  let isBound = withUnsafeMutableBytes(of: &address) { bytes in
+    let pointer = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self)
+    return bind(descriptor, pointer, size) == 0 && getsockname(descriptor, pointer, &size) == 0
+  }
+  try #require(isBound)
+  try await body("tcp://127.0.0.1:\(UInt16(bigEndian: address.sin_port))")
 }
