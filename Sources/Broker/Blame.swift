@@ -13,16 +13,16 @@ struct Blame {
   }
 
   let maxTasks: Int
-  private var losses: [WorkerProcess: Loss] = [:]
+  private var losses: [WorkerIdentity: Loss] = [:]
   /// In the order of their losses. A worker that came back, or was lost again since, is in it too.
-  private var order: Deque<(time: Int64, worker: WorkerProcess)> = []
+  private var order: Deque<(time: Int64, worker: WorkerIdentity)> = []
   /// Tasks of all.
   private(set) var count = 0
 
   /// - Parameter maxTasks: of all lost workers together.
   init(maxTasks: Int) { self.maxTasks = maxTasks }
 
-  mutating func note(_ worker: WorkerProcess, _ tasks: [TaskRef], at now: Int64) {
+  mutating func note(_ worker: WorkerIdentity, _ tasks: [TaskRef], at now: Int64) {
     _ = take(worker)
     guard !tasks.isEmpty else { return }
     losses[worker] = Loss(time: now, tasks: tasks)
@@ -32,7 +32,7 @@ struct Blame {
   }
 
   /// The tasks that a worker was lost with. They are forgotten.
-  mutating func take(_ worker: WorkerProcess) -> [TaskRef] {
+  mutating func take(_ worker: WorkerIdentity) -> [TaskRef] {
     guard let tasks = losses.removeValue(forKey: worker)?.tasks else { return [] }
     count -= tasks.count
     return tasks

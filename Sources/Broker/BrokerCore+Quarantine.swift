@@ -18,7 +18,7 @@ extension BrokerCore {
       \(ref) ran twice in numerics class \(outcome.numerics) with different results: \(hex(outcome.digest.bytes)) is kept, \
       \(hex(result.digest)) of worker \(worker.hello.name) is dropped; one of the machines computes wrongly
       """)
-    let claim = Quarantine.Claim(worker: worker.process, digest: digest)
+    let claim = Quarantine.Claim(worker: worker.identity, digest: digest)
     if quarantine.dispute(ref.task, outcome.digest, claim, numerics: outcome.numerics) {
       unsettledStages.insert(worker.stage)
     }
@@ -75,18 +75,18 @@ extension BrokerCore {
   }
 
   /// A worker gets no work any more, and what it does is not believed.
-  private mutating func isolate(_ process: WorkerProcess, _ reason: String) {
+  private mutating func isolate(_ identity: WorkerIdentity, _ reason: String) {
     // Several of its results may have been in dispute.
-    guard quarantine[process] == nil else { return }
-    let record = QuarantineRecord(name: process.name, boot: process.boot, reason: clip(reason, 200))
+    guard quarantine[identity] == nil else { return }
+    let record = QuarantineRecord(name: identity.name, boot: identity.boot, reason: clip(reason, 200))
     quarantine.insert(record)
     actions.append(.persist(.quarantined(name: record.name, boot: record.boot, reason: record.reason)))
     if let oldest = quarantine.pardonOldest(beyond: limits.maxQuarantined) {
       actions.append(.persist(.pardoned(name: oldest.name, boot: oldest.boot)))
       if let peer = workers.peer(of: oldest) { workers.update(peer) { $0.isQuarantined = false } }
     }
-    log(.critical, "worker \(process.name) is quarantined: \(reason); restart it once its machine is repaired")
-    guard let peer = workers.peer(of: process), let worker = workers[peer] else { return }
+    log(.critical, "worker \(identity.name) is quarantined: \(reason); restart it once its machine is repaired")
+    guard let peer = workers.peer(of: identity), let worker = workers[peer] else { return }
     workers.update(peer) { $0.isQuarantined = true }
     for task in worker.leases.sorted(by: TaskID.isOlder) {
       takeBack(task)

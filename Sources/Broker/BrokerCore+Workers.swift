@@ -65,10 +65,10 @@ extension BrokerCore {
     let worker = Worker(
       peer: peer, hello: kept(hello, key, input: input), stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber,
       key: sender.key, at: now)
-    worker.isQuarantined = quarantine[worker.process] != nil
+    worker.isQuarantined = quarantine[worker.identity] != nil
     // The same process on a new socket, or a second hello: what it held before is its own to go on with.
     var unclaimed: [TaskID] = []
-    for old in [workers.peer(of: worker.process), peer].compactMap({ $0 }) {
+    for old in [workers.peer(of: worker.identity), peer].compactMap({ $0 }) {
       guard let gone = workers.remove(old) else { continue }
       worker.stalled = gone.stalled.stillStalled(among: hello.running)
       for task in gone.leases.sorted(by: TaskID.isOlder) {
@@ -82,7 +82,7 @@ extension BrokerCore {
       .welcome(
         beatMilliseconds: limits.beatMilliseconds, deadMilliseconds: limits.deadMilliseconds,
         checkpointMilliseconds: limits.checkpointMilliseconds, checkpointBytesPerSecond: limits.checkpointBytesPerSecond), to: peer)
-    forgive(worker.process)
+    forgive(worker.identity)
     for progress in hello.running where worker.stalled[progress.task] == nil && !adopt(progress, by: worker) {
       send(.revoke(progress.task), to: peer)
     }
@@ -180,12 +180,12 @@ extension BrokerCore {
 
   private mutating func noteBlame(_ worker: Worker) {
     let tasks = worker.leases.compactMap { task in leases[task].map { TaskRef(task, attempt: $0.attempt) } }
-    blame.note(worker.process, tasks.sorted { TaskID.isOlder($0.task, $1.task) }, at: now)
+    blame.note(worker.identity, tasks.sorted { TaskID.isOlder($0.task, $1.task) }, at: now)
   }
 
   /// A worker that was thought dead is back, so its tasks did not kill it.
-  private mutating func forgive(_ process: WorkerProcess) {
-    for ref in blame.take(process) {
+  private mutating func forgive(_ worker: WorkerIdentity) {
+    for ref in blame.take(worker) {
       guard let job = jobs[ref.task.job] else { continue }
       let index = Int(ref.task.sample)
       let sample = job.samples[index]
@@ -325,7 +325,7 @@ extension BrokerCore {
         endedUnixMilliseconds: max(unixNow, 1), state: .done, firstStep: min(result.firstStep, steps), lastStep: steps)
       actions.append(.persist(.attempted(task.job, attempt)))
     }
-    if sample.attempt > 1 { quarantine.note(task, maker: worker.process, attempt: sample.attempt) }
+    if sample.attempt > 1 { quarantine.note(task, maker: worker.identity, attempt: sample.attempt) }
     workers.noteFinished(worker, after: result.computeMilliseconds)
     finish(task, of: job, outcome, result.tensor)
     send(.settled(ref), to: worker)

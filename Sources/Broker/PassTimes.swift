@@ -3,11 +3,10 @@ import Wire
 /// How long a pass through a stage's network takes, per sample, as the workers measure it: exponentially weighted averages of each stage, and of each numerics class of it.
 struct PassTimes {
   private struct Estimate {
-    var all: Double
-    var byClass: [String: Double]
+    var all = RunningAverage(share: PassTimes.share)
+    var byClass: [String: RunningAverage] = [:]
   }
 
-  /// What a new measurement counts.
   private static let share = 0.2
   private static let maxClasses = 64
   /// An hour.
@@ -21,20 +20,18 @@ struct PassTimes {
   mutating func add(_ milliseconds: Double, _ stage: StageKey, numerics: String) {
     guard milliseconds > 0, milliseconds.isFinite else { return }
     let new = min(milliseconds, Self.maxMilliseconds)
-    var estimate = estimates[stage] ?? Estimate(all: new, byClass: [:])
-    estimate.all += Self.share * (new - estimate.all)
-    if let old = estimate.byClass[numerics] {
-      estimate.byClass[numerics] = old + Self.share * (new - old)
-    } else if estimate.byClass.count < Self.maxClasses {
-      estimate.byClass[numerics] = new
+    var estimate = estimates[stage] ?? Estimate()
+    estimate.all.add(new)
+    if estimate.byClass[numerics] != nil || estimate.byClass.count < Self.maxClasses {
+      estimate.byClass[numerics, default: RunningAverage(share: Self.share)].add(new)
     }
     estimates[stage] = estimate
   }
 
   /// `nil`: nothing was measured yet.
-  func milliseconds(_ stage: StageKey) -> Double? { estimates[stage]?.all }
+  func milliseconds(_ stage: StageKey) -> Double? { estimates[stage]?.all.value }
 
-  func milliseconds(_ stage: StageKey, numerics: String) -> Double? { estimates[stage]?.byClass[numerics] }
+  func milliseconds(_ stage: StageKey, numerics: String) -> Double? { estimates[stage]?.byClass[numerics]?.value }
 
   mutating func forget(_ pipeline: PipelineTable.Key) {
     for stage in estimates.keys where stage.pipeline == pipeline { estimates[stage] = nil }

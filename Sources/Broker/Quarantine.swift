@@ -5,7 +5,7 @@ import Wire
 /// worker repeats the task, and the one that it contradicts gets no more work.
 struct Quarantine {
   struct Claim: Hashable {
-    var worker: WorkerProcess
+    var worker: WorkerIdentity
     var digest: ContentDigest
   }
 
@@ -24,31 +24,31 @@ struct Quarantine {
   private static let maxTrials = 5
 
   private struct Maker {
-    var worker: WorkerProcess
+    var worker: WorkerIdentity
     /// The last that was given to anybody.
     var attempt: UInt32
   }
 
-  private(set) var reasons: [WorkerProcess: String] = [:]
+  private(set) var reasons: [WorkerIdentity: String] = [:]
   /// The workers in quarantine, in the order in which they came into it.
-  private var isolated: Deque<WorkerProcess> = []
+  private var isolated: Deque<WorkerIdentity> = []
   private(set) var disputes: [TaskID: Dispute] = [:]
   /// Of tasks that had more than one attempt: only these can have two results.
   private var makers: [TaskID: Maker] = [:]
   private var order: Deque<TaskID> = []
 
-  subscript(worker: WorkerProcess) -> String? { reasons[worker] }
+  subscript(worker: WorkerIdentity) -> String? { reasons[worker] }
 
   /// Results whose makers are remembered.
   var makerCount: Int { makers.count }
 
   mutating func insert(_ record: QuarantineRecord) {
-    let worker = WorkerProcess(name: record.name, boot: record.boot)
+    let worker = WorkerIdentity(name: record.name, boot: record.boot)
     if reasons.updateValue(record.reason, forKey: worker) == nil { isolated.append(worker) }
   }
 
   /// The worker that is in quarantine the longest, if there are more than `limit`; it is not any more. In all likelihood it has ended long ago.
-  mutating func pardonOldest(beyond limit: Int) -> WorkerProcess? {
+  mutating func pardonOldest(beyond limit: Int) -> WorkerIdentity? {
     guard isolated.count > limit, let oldest = isolated.popFirst() else { return nil }
     reasons[oldest] = nil
     return oldest
@@ -57,7 +57,7 @@ struct Quarantine {
   /// A task that had several attempts was finished.
   ///
   /// - Parameter attempt: the last one.
-  mutating func note(_ task: TaskID, maker: WorkerProcess, attempt: UInt32) {
+  mutating func note(_ task: TaskID, maker: WorkerIdentity, attempt: UInt32) {
     guard makers.updateValue(Maker(worker: maker, attempt: attempt), forKey: task) == nil else { return }
     order.append(task)
     if order.count > Self.limit, let oldest = order.popFirst() { makers[oldest] = nil }
@@ -96,7 +96,7 @@ struct Quarantine {
   /// Ends a dispute.
   ///
   /// - Returns: the worker whose result a third one contradicts while it confirms the other's; `nil` if it confirms neither.
-  mutating func settle(_ task: TaskID, _ digest: ContentDigest) -> WorkerProcess? {
+  mutating func settle(_ task: TaskID, _ digest: ContentDigest) -> WorkerIdentity? {
     guard let claims = disputes.removeValue(forKey: task)?.claims, claims.contains(where: { $0.digest == digest }) else { return nil }
     return claims.first { $0.digest != digest }?.worker
   }

@@ -53,7 +53,7 @@ enum StatusReport {
         slots: hello.slots, running: min(hello.slots, UInt32(worker.leases.count)), finished: worker.finished,
         stepMilliseconds: worker.stepMilliseconds,
         silentMilliseconds: UInt32(clamping: now - worker.lastHeard), host: hello.host, pid: hello.pid,
-        quarantine: quarantine[worker.process].map { withTasks ? $0 : "it computed wrongly" })
+        quarantine: quarantine[worker.identity].map { withTasks ? $0 : "it computed wrongly" })
     }
   }
 

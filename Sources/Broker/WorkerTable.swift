@@ -1,101 +1,17 @@
 import Wire
 import ZeroMQ
 
-/// A worker that said hello. One object, known to one table: every message of the worker asks for some of it.
-final class Worker {
-  let peer: PeerID
-  let hello: WorkerHello
-  let stage: StageKey
-  /// Order of arrival.
-  let number: Int
-  /// A worker that dials again keeps it.
-  let process: WorkerProcess
-  /// Set while it is in the table.
-  fileprivate(set) var crew: Crew?
-  /// With which it came in; `nil`: the broker works without keys.
-  let key: CurvePublicKey?
-  var lastHeard: Int64
-  var lastSent: Int64
-  private(set) var finished: UInt64 = 0
-  var stepMilliseconds: Double?
-  /// What a task keeps it busy for, about; `nil`: it has finished none.
-  private(set) var taskMilliseconds: Double?
-  // What follows decides how much credit is free, so it changes through the table once the worker is in it.
-  /// Tensor bytes of the tasks it holds.
-  var bytesHeld: UInt64 = 0
-  var leases: Set<TaskID> = []
-  /// It computed wrongly, and gets no work.
-  var isQuarantined = false
-  /// Tasks taken from it because it took no step of them, and the steps they were at. Its compute may hang while its connection beats, so
-  /// it gets no work until each has moved or is gone.
-  var stalled: [TaskRef: UInt32] = [:]
-
-  init(peer: PeerID, hello: WorkerHello, stage: StageKey, number: Int, key: CurvePublicKey?, at now: Int64) {
-    self.peer = peer
-    self.hello = hello
-    self.stage = stage
-    self.number = number
-    process = WorkerProcess(name: hello.name, boot: hello.boot)
-    self.key = key
-    lastHeard = now
-    lastSent = now
-  }
-
-  var mayWork: Bool { !isQuarantined && stalled.isEmpty }
-  /// Tasks that it begins as soon as one of its slots is free it holds for so long: what a task needs on its way to a worker and back, through the
-  /// disk, is a small part of that.
-  private static let aheadMilliseconds = 100.0
-
-  /// At least one, if it takes any.
-  private var ahead: Int {
-    let fitting = taskMilliseconds.map { Int(min(Self.aheadMilliseconds / max($0, 1e-3), 1e6)) } ?? 0
-    return min(Int(hello.prefetch), max(1, fitting))
-  }
-
-  /// Tasks it may hold: those that it steps, and some ahead.
-  var credit: Int { Int(hello.slots) + ahead }
-  /// Its credit while its tasks take no time.
-  var mostCredit: Int { Int(hello.slots) + Int(hello.prefetch) }
-  /// It may hold more than its credit, which it was given while its tasks took less time.
-  var freeCredit: Int { mayWork ? max(0, credit - leases.count) : 0 }
-
-  /// It has finished a task.
-  ///
-  /// - Parameter milliseconds: of computing, which it divides among the tasks it steps together; `nil`: nobody knows.
-  fileprivate func noteFinished(after milliseconds: Double?) {
-    finished += 1
-    if let milliseconds { taskMilliseconds = averaged(taskMilliseconds, milliseconds) }
-  }
-
-  var freeBytes: UInt64 { hello.bytes - min(hello.bytes, bytesHeld) }
-}
-
-extension [TaskRef: UInt32] {
-  /// Those that a worker still has, at the steps they were at.
-  func stillStalled(among running: [TaskProgress]) -> Self {
-    filter { task, step in running.contains { $0.task == task && $0.step <= step } }
-  }
-}
-
-struct WorkerProcess: Hashable {
-  var name: String
-  var boot: UInt64
-}
-
-/// An exponentially weighted average with one more measurement.
-private func averaged(_ average: Double?, _ new: Double) -> Double { average.map { $0 + (new - $0) / 8 } ?? new }
-
 struct WorkerTable {
   /// The workers of a stage, in order of arrival.
   private struct Pool {
     var workers: [Worker] = []
     var freeCredit = 0
-    /// What a task keeps one of them busy for, about; `nil`: none has finished one.
-    var taskMilliseconds: Double?
+    /// What a task keeps one of them busy for.
+    var taskMilliseconds = RunningAverage(share: 0.125)
   }
 
   private var byPeer: [PeerID: Worker] = [:]
-  private var byProcess: [WorkerProcess: PeerID] = [:]
+  private var byIdentity: [WorkerIdentity: PeerID] = [:]
   private var pools: [StageKey: Pool] = [:]
   private var crews: [Crew.Key: Crew] = [:]
   private(set) var nextNumber = 0
@@ -106,7 +22,7 @@ struct WorkerTable {
 
   subscript(peer: PeerID) -> Worker? { byPeer[peer] }
 
-  func peer(of process: WorkerProcess) -> PeerID? { byProcess[process] }
+  func peer(of identity: WorkerIdentity) -> PeerID? { byIdentity[identity] }
 
   func serves(_ pipeline: PipelineTable.Key) -> Bool {
     pools.keys.contains { $0.pipeline == pipeline }
@@ -115,7 +31,7 @@ struct WorkerTable {
   mutating func insert(_ worker: Worker) {
     nextNumber = max(nextNumber, worker.number + 1)
     byPeer[worker.peer] = worker
-    byProcess[worker.process] = worker.peer
+    byIdentity[worker.identity] = worker.peer
     pools[worker.stage, default: Pool()].workers.append(worker)
     pools[worker.stage]?.freeCredit += worker.freeCredit
     let key = Crew.Key(worker.hello)
@@ -128,7 +44,7 @@ struct WorkerTable {
   @discardableResult
   mutating func remove(_ peer: PeerID) -> Worker? {
     guard let worker = byPeer.removeValue(forKey: peer) else { return nil }
-    if byProcess[worker.process] == peer { byProcess[worker.process] = nil }
+    if byIdentity[worker.identity] == peer { byIdentity[worker.identity] = nil }
     pools[worker.stage]?.workers.removeAll { $0 === worker }
     pools[worker.stage]?.freeCredit -= worker.freeCredit
     if pools[worker.stage]?.workers.isEmpty == true { pools[worker.stage] = nil }
@@ -160,8 +76,7 @@ struct WorkerTable {
   mutating func noteFinished(_ worker: Worker, after milliseconds: Double) {
     let known = milliseconds >= 0 && milliseconds.isFinite ? milliseconds : nil
     update(worker) { $0.noteFinished(after: known) }
-    guard let known, let before = pools[worker.stage] else { return }
-    pools[worker.stage]?.taskMilliseconds = averaged(before.taskMilliseconds, known)
+    if let known { pools[worker.stage]?.taskMilliseconds.add(known) }
   }
 
   /// Changes all workers, but not what they hold.
@@ -186,7 +101,7 @@ struct WorkerTable {
 
   /// What a task of its stage keeps a worker busy for, about; 0: nobody has finished one.
   private func taskMilliseconds(_ worker: Worker) -> Double {
-    worker.taskMilliseconds ?? pools[worker.stage]?.taskMilliseconds ?? 0
+    worker.taskMilliseconds.value ?? pools[worker.stage]?.taskMilliseconds.value ?? 0
   }
 
   /// How long a worker's process will be busy with all that it holds and one more task of the worker's stage; then its tasks by slots.

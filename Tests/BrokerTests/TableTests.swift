@@ -88,7 +88,7 @@ struct TableTests {
   }
 
   @Test func aLostWorkersTasksAreRememberedForAWhile() {
-    func worker(_ number: Int) -> WorkerProcess { WorkerProcess(name: "w\(number)", boot: 1) }
+    func worker(_ number: Int) -> WorkerIdentity { WorkerIdentity(name: "w\(number)", boot: 1) }
     func tasks(_ count: UInt32) -> [TaskRef] {
       (0..<count).map { TaskRef(TaskID(job: JobID(rawValue: 1), sample: $0, stage: 0), attempt: 1) }
     }
@@ -113,9 +113,9 @@ struct TableTests {
     var quarantine = Quarantine()
     for number in 0..<3 as Range<UInt64> { quarantine.insert(QuarantineRecord(name: "w", boot: number, reason: "")) }
     quarantine.insert(QuarantineRecord(name: "w", boot: 0, reason: "again"))
-    #expect(quarantine.pardonOldest(beyond: 2) == WorkerProcess(name: "w", boot: 0))
+    #expect(quarantine.pardonOldest(beyond: 2) == WorkerIdentity(name: "w", boot: 0))
     #expect(quarantine.pardonOldest(beyond: 2) == nil)
-    #expect(quarantine[WorkerProcess(name: "w", boot: 0)] == nil && quarantine[WorkerProcess(name: "w", boot: 1)] != nil)
+    #expect(quarantine[WorkerIdentity(name: "w", boot: 0)] == nil && quarantine[WorkerIdentity(name: "w", boot: 1)] != nil)
   }
 }
 

@@ -192,8 +192,9 @@ struct SimulationPlan {
     let input = stage == 0 ? 0 : 12 << UInt64(2 * (stage - 1))
     // Sometimes bytes are scarcer than slots: room for one task with its checkpoint, or without.
     let bytes = random.chance(0.3) ? input + (random.chance(0.5) ? 32 : 0) : 1 << 20
+    // Of one name and one process with those of the other stages, as a worker that serves several is to a broker.
     return Machine(
-      name: "w\(stage).\(copy)", stage: stage, numerics: random.chance(0.8) ? "cpu" : "gpu", slots: slots,
+      name: "w\(copy)", stage: stage, numerics: random.chance(0.8) ? "cpu" : "gpu", slots: slots,
       prefetch: random.chance(0.5) ? UInt32.random(in: 1...2, using: &random) : 0, bytes: UInt64(bytes),
       stepMilliseconds: Int64.random(in: 10...120, using: &random))
   }
