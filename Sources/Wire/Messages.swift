@@ -461,8 +461,9 @@ public enum ClientReply: Hashable, Sendable {
 
 /// What a worker says when it arrives.
 public struct WorkerHello: Hashable, Sendable {
+  /// A process that serves several stages says hello for each, by the same name.
   public var name: String
-  /// Random; another process of the same name has another.
+  /// Random; another worker of the same name has another.
   public var boot: UInt64
   public var pipeline: PipelineInfo
   public var stage: String
@@ -472,6 +473,7 @@ public struct WorkerHello: Hashable, Sendable {
   /// Tasks it holds beside those, to begin as soon as one of them ends.
   public var prefetch: UInt32
   public var bytes: UInt64
+  /// Workers of one name, host and process take turns at computing: what one holds keeps the others waiting.
   public var host: String
   public var pid: UInt32
   public var running: [TaskProgress]

@@ -10,7 +10,8 @@ final class OtherRanks: Sendable {
   /// This process's.
   let place: ProcessPlace
   private let processes: Mutex<[Process]>
-  private let haveMet = Atomic<Bool>(false)
+  /// One that ends would go unnoticed.
+  private let isWatching = Atomic<Bool>(true)
 
   /// Starts them.
   ///
@@ -38,7 +39,7 @@ final class OtherRanks: Sendable {
   }
 
   /// All are connected: whatever ends one of them now, the others notice.
-  func met() { haveMet.store(true, ordering: .relaxed) }
+  func met() { isWatching.store(false, ordering: .relaxed) }
 
   /// Waits for their ends.
   func wait() throws {
@@ -51,15 +52,17 @@ final class OtherRanks: Sendable {
 
   /// Ends them. Only the first of a run's processes writes files, so nothing is lost.
   func stop() {
+    isWatching.store(false, ordering: .relaxed)
     for process in processes.withLock({ $0 }) { kill(process.processIdentifier, SIGKILL) }
   }
 
   /// The others would wait for it until their patience ends.
   private func ended(_ rank: Int, status: Int32) {
-    if haveMet.load(ordering: .relaxed) { return }
+    guard isWatching.exchange(false, ordering: .relaxed) else { return }
     FileHandle.standardError.write(Data("Error: \(Self.ending(of: rank, status))\n".utf8))
     stop()
-    exit(1)
+    // The numerics library is at work on another thread, and nothing is written yet.
+    _exit(1)
   }
 
   private static func ending(of rank: Int, _ status: Int32) -> String {

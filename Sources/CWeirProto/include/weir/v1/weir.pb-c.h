@@ -991,11 +991,11 @@ struct  Weir__V1__Hello
 {
   ProtobufCMessage base;
   /*
-   * logical name, for people
+   * logical name, for people; a process that serves several stages says hello for each, by the same name
    */
   char *name;
   /*
-   * random; another process of the same name has another
+   * random; another worker of the same name has another
    */
   uint64_t boot;
   Weir__V1__PipelineInfo *pipeline;
@@ -1013,6 +1013,9 @@ struct  Weir__V1__Hello
    */
   uint64_t bytes;
   char *host;
+  /*
+   * workers of one name, host and process take turns at computing: what one holds keeps the others waiting
+   */
   uint32_t pid;
   /*
    * what it is still working on, after a reconnect
