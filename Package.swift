@@ -70,6 +70,7 @@ let targets: [Target] = [
     ]),
   library("Digests", ["COpenSSL"]),
   library("SeededRandom"),
+  library("FreePorts"),
   library("ZeroMQ", ["CZeroMQ", "CLinuxShims"]),
   library("Wire", ["CWeirProto", "CProtobufC", "ZeroMQ", "Digests"]),
   library("Images", ["CPNG"]),
@@ -84,13 +85,13 @@ let targets: [Target] = [
   library(
     "Load",
     [
-      "Broker", "Worker", "Client", "LocalFleet", "Wire", "ZeroMQ", "Digests", "SeededRandom", "CLinuxShims", "CZeroMQ", sqlite, logging,
-      deque, heap, histogram, subprocess, system,
+      "Broker", "Worker", "Client", "LocalFleet", "Wire", "ZeroMQ", "Digests", "SeededRandom", "FreePorts", "CLinuxShims", "CZeroMQ",
+      sqlite, logging, deque, heap, histogram, subprocess, system,
     ]),
   library("Programs", [argumentParser]),
   library("LocalFleet", ["CLinuxShims", subprocess, system]),
   library("Plots"),
-  library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images", "Plots", "SeededRandom"]),
+  library("Training", ["UNet", "Diffusion", "Tensors", "Cascade", "Images", "Plots", "SeededRandom", "FreePorts"]),
   library("Evaluation", ["Tensors", "Images", "Digests", "SeededRandom"]),
   tool("weir", ["Client", "LocalFleet", "Images", "Wire", "ZeroMQ", "Digests"]),
   tool("weir-broker", ["Broker", logging, lifecycle, signals]),
@@ -112,15 +113,15 @@ let targets: [Target] = [
   tests("Broker", ["Load", "Client", "Worker", "Wire", "ZeroMQ", "Digests", "SeededRandom", logging, grdb]),
   tests("Worker", ["Wire", "ZeroMQ", "SeededRandom"]),
   tests("Client", ["Wire", "ZeroMQ", "LocalFleet", "weir"]),
-  tests("Load", ["Client", "Wire", "Worker", "ZeroMQ", "SeededRandom", logging], exclude: ["Corpus"]),
+  tests("Load", ["Client", "Wire", "Worker", "ZeroMQ", "SeededRandom", "FreePorts", logging], exclude: ["Corpus"]),
   tests("Plots"),
   tests("Evaluation", ["Tensors", "Images"], resources: [.copy("Goldens")]),
   tests("Training", ["Cascade", "UNet", "Diffusion", "Tensors", "Images"]),
   .testTarget(
     name: "FleetTests",
     dependencies: [
-      "Load", "Client", "Images", "Wire", "ZeroMQ", "Digests", "SeededRandom", "Worker", "Cascade", "UNet", "Diffusion", "Tensors", "weir",
-      "weir-broker", "weir-worker", "weir-lab", "weir-load", subprocess, system,
+      "Load", "Client", "Images", "Wire", "ZeroMQ", "Digests", "SeededRandom", "FreePorts", "Worker", "Cascade", "UNet", "Diffusion",
+      "Tensors", "weir", "weir-broker", "weir-worker", "weir-lab", "weir-load", subprocess, system,
     ],
     swiftSettings: swiftSettings),
 ]

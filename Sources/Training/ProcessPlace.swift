@@ -1,4 +1,4 @@
-import Glibc
+import FreePorts
 
 /// A process's place among those that train one run together.
 package struct ProcessPlace: Hashable, Sendable {
@@ -26,17 +26,7 @@ package struct ProcessPlace: Hashable, Sendable {
 
   /// HOST:PORT of this machine's loopback interface, where nobody listens.
   package static func masterOnThisMachine() throws(TrainingError) -> String {
-    let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(socket) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(INADDR_LOOPBACK).bigEndian
-    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let isBound = withUnsafeMutableBytes(of: &address) { bytes in
-      let pointer = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self)
-      return bind(socket, pointer, size) == 0 && getsockname(socket, pointer, &size) == 0
-    }
-    guard isBound else { throw TrainingError(.processes, "no port of 127.0.0.1 is free: \(String(cString: strerror(errno)))") }
-    return "127.0.0.1:\(UInt16(bigEndian: address.sin_port))"
+    guard let port = FreePorts.choose(1)?.first else { throw TrainingError(.processes, "no port of 127.0.0.1 is free") }
+    return "127.0.0.1:\(port)"
   }
 }

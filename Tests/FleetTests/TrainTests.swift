@@ -1,8 +1,7 @@
 import Foundation
+import FreePorts
 import Images
 import Testing
-
-@testable import Load
 
 extension FleetTests {
   /// `weir-lab train` in several processes.
@@ -27,7 +26,7 @@ extension FleetTests {
 
     /// One for each rank.
     private func start(run: String, _ flags: [String]) throws -> [Program] {
-      let port = try FaultyNetwork.freePorts(1, at: ["127.0.0.1"])[0]
+      let port = try #require(FreePorts.choose(1)?.first)
       return (0..<2).map { rank in
         Program(
           "weir-lab", arguments(run: run) + ["--rank", "\(rank)", "--world", "2", "--master", "127.0.0.1:\(port)"] + flags,

@@ -1,6 +1,7 @@
 import Broker
 import Client
 import Foundation
+import FreePorts
 import Glibc
 import LocalFleet
 import Wire
@@ -143,7 +144,7 @@ final class ChaosFleet: Sendable {
   /// A worker finds its port through the public one, so a network needs both of the broker's ports at an address of its own.
   private static func makeNetworks(_ plan: inout FleetPlan) throws -> Networks {
     let hosts = ["127.0.0.2", "127.0.0.3"]
-    let ports = try FaultyNetwork.freePorts(2, at: [brokerHost] + hosts)
+    guard let ports = FreePorts.choose(2, at: [brokerHost] + hosts) else { throw Broken("no two ports are free") }
     plan.bind = "tcp://\(brokerHost):\(ports[0])"
     plan.brokerOptions += ["--bind-workers", "tcp://\(brokerHost):\(ports[1])"]
     plan.workersDial = "tcp://\(hosts[0]):\(ports[0])"

@@ -51,26 +51,6 @@ final class FaultyNetwork: Sendable {
 
   deinit { close(wakeUp) }
 
-  /// Ports that are free at all of these addresses now.
-  static func freePorts(_ count: Int, at hosts: [String]) throws -> [UInt16] {
-    var ports: [UInt16] = []
-    while ports.count < count {
-      let first = try listen(hosts[0], 0)
-      defer { close(first) }
-      var address = sockaddr_in()
-      var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-      _ = withUnsafeMutableBytes(of: &address) { getsockname(first, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self), &size) }
-      let port = UInt16(bigEndian: address.sin_port)
-      let isFree = hosts.dropFirst().allSatisfy { host in
-        guard let other = try? listen(host, port) else { return false }
-        close(other)
-        return true
-      }
-      if isFree { ports.append(port) }
-    }
-    return ports
-  }
-
   var counters: Counters { shared.withLock { $0.counters } }
 
   /// From now on. Connections that have lost something end.

@@ -1,4 +1,5 @@
 import Foundation
+import FreePorts
 import LocalFleet
 
 package enum WireTransport: String, CaseIterable, Sendable, Codable {
@@ -119,7 +120,7 @@ package struct WireBenchmark: Sendable {
     let data = "\(folder)/weir-wire-\(UUID().uuidString)"
     defer { try? FileManager.default.removeItem(atPath: data) }
     let host = "127.0.0.1"
-    let ports = try FaultyNetwork.freePorts(2, at: [host])
+    guard let ports = FreePorts.choose(2, at: [host]) else { throw Broken("no two ports are free") }
     let (clients, workers) = ("tcp://\(host):\(ports[0])", "tcp://\(host):\(ports[1])")
     var plan = FleetPlan(
       executables: settings.executables, bind: clients, data: data, engine: .synthetic(stepMilliseconds: 0), workers: [])
