@@ -66,7 +66,7 @@ extension BrokerCore {
       peer: peer, hello: kept(hello, key, input: input), stage: StageKey(pipeline: key, stage: stage), number: workers.nextNumber,
       key: sender.key, at: now)
     worker.isQuarantined = quarantine[worker.identity] != nil
-    // The same process on a new socket, or a second hello: what it held before is its own to go on with.
+    // The same worker on a new socket, or a second hello: what it held before is its own to go on with.
     var unclaimed: [TaskID] = []
     for old in [workers.peer(of: worker.identity), peer].compactMap({ $0 }) {
       guard let gone = workers.remove(old) else { continue }

@@ -84,7 +84,7 @@ struct WorkerTable {
     for worker in byPeer.values { body(worker) }
   }
 
-  /// Processes that serve several stages, or may.
+  /// Processes that have workers.
   var crewCount: Int { crews.count }
 
   func hasCredit(_ stage: StageKey) -> Bool { (pools[stage]?.freeCredit ?? 0) > 0 }

@@ -26,7 +26,7 @@ package enum FreePorts {
     return low > 20_000 ? 10_000...low - 1 : 61_000...65_535
   }
 
-  private static func isFree(_ port: UInt16, at host: String) -> Bool {
+  static func isFree(_ port: UInt16, at host: String) -> Bool {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     defer { close(descriptor) }
     var address = sockaddr_in()

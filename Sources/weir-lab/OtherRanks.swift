@@ -5,7 +5,7 @@ import Training
 
 /// The processes of a training run on this machine beside this one, which is the first: the same program with the same arguments, each of its own rank.
 ///
-/// When this process ends, however it does, they find its connection closed and end too.
+/// Once all have met, the end of this process, whatever it is, closes its connections, and they end too.
 final class OtherRanks: Sendable {
   /// This process's.
   let place: ProcessPlace
@@ -53,7 +53,7 @@ final class OtherRanks: Sendable {
   /// Ends them. Only the first of a run's processes writes files, so nothing is lost.
   func stop() {
     isWatching.store(false, ordering: .relaxed)
-    for process in processes.withLock({ $0 }) { kill(process.processIdentifier, SIGKILL) }
+    for process in processes.withLock({ $0 }) where process.isRunning { kill(process.processIdentifier, SIGKILL) }
   }
 
   /// The others would wait for it until their patience ends.
