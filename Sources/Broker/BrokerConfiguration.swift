@@ -11,8 +11,10 @@ package struct BrokerConfiguration: Sendable {
   /// `nil`: anyone who can reach it may do anything.
   package var keys: Keys?
   package var limits: BrokerLimits
-  /// Bytes of recent stage outputs held in memory.
+  /// Bytes of recent stage outputs held in memory beside the disk.
   package var cacheBytes = 48 << 20
+  /// Bytes of drafts held in memory in place of the disk.
+  package var draftBytes = 0
 
   /// Who the broker is, and the file that says who else may come.
   package struct Keys: Hashable, Sendable {

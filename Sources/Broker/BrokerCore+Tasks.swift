@@ -197,7 +197,8 @@ extension BrokerCore {
   /// A stage of a sample is done.
   mutating func finish(_ task: TaskID, of job: Job, _ outcome: StageOutcome, _ output: WireTensor) {
     let index = Int(task.sample)
-    actions.append(.persist(.stageDone(task, outcome, output: output)))
+    let isDraft = job.goesOn(after: Int(task.stage))
+    actions.append(.persist(isDraft ? .draftDone(task, outcome, output: output) : .stageDone(task, outcome, output: output)))
     jobs.update(job) { $0.finishStage(index, outcome) }
     if job.samples[index].phase == .waiting { enqueue(job, index) }
     watches.noteChange(job.id, interval: limits.eventMilliseconds)
@@ -252,17 +253,27 @@ extension BrokerCore {
       // The same bytes can be computed again, but a disk that damages them twice would have them computed for ever.
       if AttemptNumber.isRestarted(sample.attempt) { return fail(task, reason + ", for the second time") }
       log(.error, "the output of the stage before \(ref) is damaged on disk; the sample starts again from its first stage")
-      for disputed in quarantine.disputes.keys.filter({ $0.job == task.job && $0.sample == task.sample }).sorted(by: TaskID.isOlder) {
-        revokeLease(disputed)
-        quarantine.drop(disputed)
-      }
-      let first = TaskID(job: task.job, sample: task.sample, stage: 0)
-      let restart = TaskRef(first, attempt: AttemptNumber.restart(after: sample.attempt))
-      actions.append(.persist(.restarted(restart)))
-      jobs.update(task.job) { $0.restart(Int(task.sample), after: restart.attempt) }
-      if let job = jobs[task.job] { enqueue(job, Int(task.sample)) }
-      watches.noteChange(task.job, interval: limits.eventMilliseconds)
+      restart(task, after: sample.attempt)
+    case .draft:
+      dropLease(task, as: .cancelled, because: "the output of the stage before went with a broker's memory")
+      guard let sample = jobs[task.job]?.samples[Int(task.sample)] else { return }
+      log(.info, "the output of the stage before \(ref) went with a broker's memory; the sample starts again from its first stage")
+      restart(task, after: sample.attempt)
     }
+  }
+
+  /// A sample that nobody is at begins anew, from its first stage.
+  private mutating func restart(_ task: TaskID, after attempt: UInt32) {
+    for disputed in quarantine.disputes.keys.filter({ $0.job == task.job && $0.sample == task.sample }).sorted(by: TaskID.isOlder) {
+      revokeLease(disputed)
+      quarantine.drop(disputed)
+    }
+    let first = TaskID(job: task.job, sample: task.sample, stage: 0)
+    let restart = TaskRef(first, attempt: AttemptNumber.restart(after: attempt))
+    actions.append(.persist(.restarted(restart)))
+    jobs.update(task.job) { $0.restart(Int(task.sample), after: restart.attempt) }
+    if let job = jobs[task.job] { enqueue(job, Int(task.sample)) }
+    watches.noteChange(task.job, interval: limits.eventMilliseconds)
   }
 
   mutating func send(_ command: WorkerCommand, to peer: PeerID) {

@@ -363,12 +363,17 @@ extension BrokerCore {
     return sample.stage > Int(ref.task.stage) || AttemptNumber.none(asIn: ref.attempt) < AttemptNumber.none(asIn: sample.attempt)
   }
 
+  /// A draft passes through in a hurry, and one in which its maker went wrong about the digest can be made again. What is kept fits its digest.
+  private func isWhole(_ result: TaskResult, of job: Job) -> Bool {
+    if result.checksum != 0, job.goesOn(after: Int(result.task.task.stage)) { return result.tensor.checksum == result.checksum }
+    return result.tensor.digest == result.digest
+  }
+
   private func verified(_ result: TaskResult, of job: Job, _ digest: ContentDigest, by worker: Worker) -> StageOutcome? {
     guard let resolution = pipelines[job.pipeline]?.info.stages[worker.stage.stage].resolution else { return nil }
     let tensor = result.tensor
     let name = job.truncated && worker.stage.stage == 0 ? "z_s" : "x0"
-    guard tensor.name == name, tensor.dtype == .f32, tensor.shape == [3, resolution, resolution],
-      tensor.digest == result.digest
+    guard tensor.name == name, tensor.dtype == .f32, tensor.shape == [3, resolution, resolution], isWhole(result, of: job)
     else { return nil }
     return StageOutcome(digest: digest, numerics: worker.hello.numerics, bytes: UInt64(tensor.data.count))
   }

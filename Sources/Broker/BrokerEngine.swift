@@ -52,6 +52,7 @@ final class BrokerEngine {
   private let start = ContinuousClock.now
   private var core: BrokerCore
   private var cache: TensorCache
+  private var drafts: DraftMemory
   private var images = ImageQueues()
   /// What the core is told at the end of the turn.
   private var arrivals: [Arrival] = []
@@ -105,6 +106,7 @@ final class BrokerEngine {
       limits: configuration.limits, access: door?.list, restoring: try journal.restore(),
       at: Instant(milliseconds: 0, unixMilliseconds: unixMilliseconds()))
     cache = TensorCache(limit: configuration.cacheBytes)
+    drafts = DraftMemory(limit: configuration.draftBytes)
 
     var options = SocketOptions()
     // A ping of its own can end the program: see `heartbeatInterval`. Peers ping, workers beat, and TCP probes.
@@ -155,6 +157,8 @@ final class BrokerEngine {
   }
 
   func stop() {
+    endTurn(waits: true)
+    records += drafts.records
     endTurn(waits: true)
     isStopped = true
     if let wake { loop.cancel(wake) }
@@ -267,6 +271,7 @@ final class BrokerEngine {
     for action in actions {
       switch action {
       case .persist(let record):
+        let record = drafts.take(record)
         records.append(record)
         if case .stageDone(let task, _, let output) = record {
           cache.insert(output, for: TensorKey(job: task.job, sample: task.sample, stage: task.stage))
@@ -529,7 +534,7 @@ final class BrokerEngine {
     do throws(JournalError) {
       if let input = order.input { assignment.lowRes = try output(input) }
     } catch {
-      return handle(.tensorsLost(order.task, .input))
+      return handle(.tensorsLost(order.task, error.code == .notKept ? .draft : .input))
     }
     do throws(JournalError) {
       if let step = order.checkpointStep {
@@ -542,7 +547,7 @@ final class BrokerEngine {
   }
 
   private func output(_ key: TensorKey) throws(JournalError) -> WireTensor {
-    if let tensor = cache[key] { return tensor }
+    if let tensor = drafts[key] ?? cache[key] { return tensor }
     return try journal.output(key)
   }
 }

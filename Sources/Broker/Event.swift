@@ -49,7 +49,7 @@ package enum Event: Sendable {
   case clientGone(PeerID)
   /// A message to this worker could not be delivered, or it sent one that cannot be read.
   case workerGone(PeerID, reason: String)
-  /// Tensors of an assignment are damaged or missing on disk, so it was not sent.
+  /// Tensors of an assignment are damaged or missing, so it was not sent.
   case tensorsLost(TaskRef, StoredTensors)
   /// From now on these may do what the list says, and nobody else may do anything.
   case accessList(AccessList)
@@ -58,4 +58,8 @@ package enum Event: Sendable {
 }
 
 /// Which of an assignment's tensors.
-package enum StoredTensors: Hashable, Sendable { case input, checkpoint }
+package enum StoredTensors: Hashable, Sendable {
+  case input, checkpoint
+  /// The input, which was only in the memory of a broker that is gone.
+  case draft
+}

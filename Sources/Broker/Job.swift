@@ -172,6 +172,11 @@ final class Job {
     samples[index].failures = failures
   }
 
+  /// Whether samples that leave the stage wait for a worker of the next one at once.
+  func goesOn(after stage: Int) -> Bool {
+    stage + 1 < stageCount && !(isHolding && terms.holdAfter == UInt32(stage))
+  }
+
   /// Moves an open sample to its next stage, or to its end.
   func finishStage(_ index: Int, _ outcome: StageOutcome) {
     let stage = samples[index].stage
@@ -184,14 +189,12 @@ final class Job {
     samples[index].attempt = stage + 1 < stageCount ? AttemptNumber.none(asIn: samples[index].attempt) : 0
     samples[index].failures = 0
     samples[index].checkpoint = nil
-    if stage + 1 < stageCount {
-      if isHolding, terms.holdAfter == UInt32(stage) {
-        samples[index].phase = .held
-        tallies[stage + 1].held += 1
-      } else {
-        samples[index].phase = .waiting
-        tallies[stage + 1].waiting += 1
-      }
+    if goesOn(after: stage) {
+      samples[index].phase = .waiting
+      tallies[stage + 1].waiting += 1
+    } else if stage + 1 < stageCount {
+      samples[index].phase = .held
+      tallies[stage + 1].held += 1
     } else {
       samples[index].phase = .done
       openSamples -= 1

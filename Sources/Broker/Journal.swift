@@ -159,7 +159,7 @@ package final class Journal {
 
   /// The output of a stage, checked against the digest it was written with.
   ///
-  /// - Throws: `.notKept` once nobody needs it, or its job is forgotten.
+  /// - Throws: `.notKept` once nobody needs it, or its job is forgotten, and if it was not written.
   package func output(_ key: TensorKey) throws(JournalError) -> WireTensor {
     let tensors = try read { () throws -> [WireTensor] in
       guard let statements, let id = try places().output(key) else { return [] }
@@ -212,7 +212,7 @@ package final class Journal {
     while try statement.step() {
       if first.enumerated().contains(where: { statement.int(Int32($0.offset + JournalTable.firstColumn)) != $0.element }) { continue }
       let isWhole = table.isWhole(statement)
-      if isWhole, statement.isNull(name + 5) { continue }
+      if isWhole, statement.isNull(name + 5) || JournalTable.isUnwritten(statement, length: name + 3) { continue }
       guard isWhole, let dtype = WireTensor.DType(journalCode: Int(statement.int(name + 1))),
         let stored = try StoredTensor(statement, dtype: name + 1, data: name + 5, tensorFiles.reader),
         stored.fits(statement.bytes(digest))

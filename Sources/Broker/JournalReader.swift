@@ -284,8 +284,9 @@ struct JournalReader {
     return passed
   }
 
-  /// Whether an output is still there, as far as its length tells.
+  /// Whether an output is still there, as far as its length tells. One that was not written may still be at the worker that was given it.
   private func hasTensor(_ row: SQLStatement) -> Bool {
+    if JournalTable.isUnwritten(row, length: 8) { return true }
     if !row.isNull(8) { return row.int(8) == row.int(4) }
     if row.isNull(9) { return false }
     let place = TensorPlace(journalValue: row.int(9))

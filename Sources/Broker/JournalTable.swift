@@ -27,7 +27,7 @@ struct JournalTable: Hashable {
   static let sample = JournalTable(
     name: "sample", tag: 4,
     columns: ["turn", "stage", "attempt", "failures", "leased", "error", "checkpoint_step", "checkpoint_numerics", "checkpoint_bytes"])
-  /// Under the sample's number times 8 plus the stage.
+  /// Under the sample's number times 8 plus the stage. A tensor of no bytes was not written: the broker that made the row had it in memory.
   static let output = JournalTable(
     name: "output", tag: 5, columns: ["digest", "numerics", "bytes", "name", "dtype", "shape", "data"], endsWithTensor: true)
   /// Under the sample's number times 16 plus the tensor's.
@@ -65,6 +65,9 @@ struct JournalTable: Hashable {
   func placesQuery(where condition: String = "TRUE") -> String {
     "SELECT data FROM \(name) WHERE \(condition) AND typeof(data) = 'integer'"
   }
+
+  /// Whether the row's tensor was not written, as its length tells, which a statement of `columnList` has in a column.
+  static func isUnwritten(_ statement: SQLStatement, length: Int32) -> Bool { !statement.isNull(length) && statement.int(length) == 0 }
 
   /// Whether the row that a statement of `columnList` stands at is what was written.
   func isWhole(_ statement: SQLStatement) -> Bool {

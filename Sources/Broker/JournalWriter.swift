@@ -155,7 +155,9 @@ struct JournalWriter {
     case .checkpointDropped(let task):
       try dropCheckpoint(try number(task.job, task.sample))
       try change(task) { $0.checkpoint = nil }
-    case .stageDone(let task, let outcome, let output): try finish(task, outcome, output)
+    case .stageDone(let task, let outcome, let output): try finish(task, outcome, output, isWritten: true)
+    case .draftDone(let task, let outcome, let output): try finish(task, outcome, output, isWritten: false)
+    case .draftKept(let task, let outcome, let output): try write(output, outcome, of: task, isWritten: true)
     case .sampleFailed(let job, let sample, let reason):
       let number = try number(job, sample)
       try dropCheckpoint(number)
@@ -347,14 +349,9 @@ struct JournalWriter {
     try samples.finish()
   }
 
-  private mutating func finish(_ task: TaskID, _ outcome: StageOutcome, _ output: WireTensor) throws {
+  private mutating func finish(_ task: TaskID, _ outcome: StageOutcome, _ output: WireTensor, isWritten: Bool) throws {
     let number = try number(task.job, task.sample)
-    outputs.begin(JobPlace.output(number, task.stage))
-    outcome.digest.withUnsafeBytes { outputs.add($0) }
-    outputs.add(outcome.numerics)
-    outputs.add(outcome.bytes.journalValue)
-    try finish(outputs, output)
-    if output.data.count < TensorFiles.leastBytes { places[task.job]?.bytes += Int64(output.data.count) }
+    try write(output, outcome, of: task, isWritten: isWritten)
     // The input and the checkpoint; the output takes their place. The sample's row is of a stage that is over, and says nothing any more.
     if task.stage > 0 { try dropOutput(JobPlace.output(number, task.stage - 1)) }
     try dropCheckpoint(number)
@@ -362,6 +359,15 @@ struct JournalWriter {
     states[number] = nil
     let next = TaskID(job: task.job, sample: task.sample, stage: task.stage + 1)
     if attempt > 0, Int64(next.stage) < places[task.job]?.stages ?? 0 { try change(next) { $0.attempt = attempt } }
+  }
+
+  private mutating func write(_ output: WireTensor, _ outcome: StageOutcome, of task: TaskID, isWritten: Bool) throws {
+    outputs.begin(JobPlace.output(try number(task.job, task.sample), task.stage))
+    outcome.digest.withUnsafeBytes { outputs.add($0) }
+    outputs.add(outcome.numerics)
+    outputs.add(outcome.bytes.journalValue)
+    try finish(outputs, output, isWritten: isWritten)
+    if isWritten, output.data.count < TensorFiles.leastBytes { places[task.job]?.bytes += Int64(output.data.count) }
   }
 
   private mutating func keep(_ checkpoint: CheckpointRecord, _ tensors: [WireTensor], of task: TaskID) throws {
@@ -372,7 +378,7 @@ struct JournalWriter {
       checkpoints.add(task.stage)
       checkpoints.add(checkpoint.step)
       checkpoints.add(tensor.digest)
-      try finish(checkpoints, tensor)
+      try finish(checkpoints, tensor, isWritten: true)
     }
     try change(task) {
       $0.failures = 0
@@ -408,11 +414,12 @@ struct JournalWriter {
     while try places.step() { tensorFiles.release(TensorPlace(journalValue: places.int(0))) }
   }
 
-  private mutating func finish(_ row: RowWriter, _ tensor: WireTensor) throws {
+  private mutating func finish(_ row: RowWriter, _ tensor: WireTensor, isWritten: Bool) throws {
     if tensor.shape != lastShape.value { lastShape = (tensor.shape, ShapeText.encode(tensor.shape)) }
     row.add(tensor.name)
     row.add(Int64(tensor.dtype.journalCode))
     row.add(lastShape.text)
+    guard isWritten else { return try row.finish(tensor: UnsafeRawBufferPointer(start: nil, count: 0)) }
     try tensor.data.withUnsafeBytes { bytes in
       if bytes.count >= TensorFiles.leastBytes, let place = try tensorFiles.append(bytes) {
         try row.finish(tensorAt: place)

@@ -17,6 +17,11 @@ package enum Record: Sendable {
   case checkpointDropped(TaskID)
   /// The sample moves on. Its checkpoint and the previous stage's output are no longer needed.
   case stageDone(TaskID, StageOutcome, output: WireTensor)
+  /// The same, but the output is a draft that the next stage takes up at once: it need not be written while it is in memory, for it can be made
+  /// again.
+  case draftDone(TaskID, StageOutcome, output: WireTensor)
+  /// The output of a stage that ended by `draftDone` is to be written after all.
+  case draftKept(TaskID, StageOutcome, output: WireTensor)
   /// The sample is given up; its checkpoint is no longer needed.
   case sampleFailed(JobID, sample: UInt32, reason: String)
   /// The sample begins anew, after this attempt at its first stage; what it has so far is lost or no longer needed.

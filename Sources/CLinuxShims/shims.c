@@ -2,6 +2,7 @@
 #include "CLinuxShims.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -42,6 +43,11 @@ int CLinuxShims_signal_when_parent_ends(int signal, int parent) {
   if (getppid() == parent) return 0;
   errno = ESRCH;
   return -1;
+}
+
+void CLinuxShims_keep_freed_memory(void) {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }
 
 void CLinuxShims_release_freed_memory(unsigned long spare) {

@@ -5688,7 +5688,7 @@ const ProtobufCMessageDescriptor weir__v1__checkpoint__descriptor =
   (ProtobufCMessageInit) weir__v1__checkpoint__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor weir__v1__result__field_descriptors[4] =
+static const ProtobufCFieldDescriptor weir__v1__result__field_descriptors[5] =
 {
   {
     "task",
@@ -5738,8 +5738,21 @@ static const ProtobufCFieldDescriptor weir__v1__result__field_descriptors[4] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "checksum",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Weir__V1__Result, checksum),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned weir__v1__result__field_indices_by_name[] = {
+  4,   /* field[4] = checksum */
   2,   /* field[2] = compute_ms */
   1,   /* field[1] = digest */
   3,   /* field[3] = first_step */
@@ -5748,7 +5761,7 @@ static const unsigned weir__v1__result__field_indices_by_name[] = {
 static const ProtobufCIntRange weir__v1__result__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor weir__v1__result__descriptor =
 {
@@ -5758,7 +5771,7 @@ const ProtobufCMessageDescriptor weir__v1__result__descriptor =
   "Weir__V1__Result",
   "weir.v1",
   sizeof(Weir__V1__Result),
-  4,
+  5,
   weir__v1__result__field_descriptors,
   weir__v1__result__field_indices_by_name,
   1,  weir__v1__result__number_ranges,

@@ -514,14 +514,19 @@ public struct TaskResult: Hashable, Sendable {
   public var computeMilliseconds: Double
   /// The step that the worker was given to go on from.
   public var firstStep: UInt32
+  /// Of the tensor, if it is not 0.
+  public var checksum: UInt64
   /// Named `x0` (or `z_s` from a truncated base stage), f32, (3, R, R).
   public var tensor: WireTensor
 
-  public init(task: TaskRef, digest: [UInt8], computeMilliseconds: Double, firstStep: UInt32 = 0, tensor: WireTensor) {
+  public init(
+    task: TaskRef, digest: [UInt8], computeMilliseconds: Double, firstStep: UInt32 = 0, checksum: UInt64 = 0, tensor: WireTensor
+  ) {
     self.task = task
     self.digest = digest
     self.computeMilliseconds = computeMilliseconds
     self.firstStep = firstStep
+    self.checksum = checksum
     self.tensor = tensor
   }
 }

@@ -27,6 +27,7 @@ extension PackArena {
         message.digest = bytes(result.digest)
         message.compute_ms = result.computeMilliseconds
         message.first_step = result.firstStep
+        message.checksum = result.checksum
       }
     case .failure(let task, let reason, let permanent):
       envelope.body_case = WEIR__V1__ENVELOPE__BODY_FAILURE

@@ -26,7 +26,7 @@ extension WorkerMessage {
         TaskResult(
           task: try TaskRef(message.task), digest: try Reading.digest(message.digest, "a result's digest"),
           computeMilliseconds: try Reading.finite(message.compute_ms, "compute_ms"), firstStep: message.first_step,
-          tensor: try Reading.oneTensor(tensors, "a result")))
+          checksum: message.checksum, tensor: try Reading.oneTensor(tensors, "a result")))
     case WEIR__V1__ENVELOPE__BODY_FAILURE:
       let message = try Reading.required(envelope.failure, "failure")
       self = .failure(

@@ -86,4 +86,7 @@ public struct WireTensor: Hashable, Sendable {
 
   /// SHA-256 of the data, 32 bytes.
   public var digest: [UInt8] { data.withUnsafeBytes { sha256($0) } }
+
+  /// XXH3 of the data, 64 bits: what a receiver can afford to look at of everything that passes through it.
+  public var checksum: UInt64 { data.withUnsafeBytes { Digests.checksum($0) } }
 }

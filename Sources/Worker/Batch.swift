@@ -130,7 +130,8 @@ package struct Batch {
   private static func result(of one: Running) -> ComputeEvent {
     do {
       let tensor = try one.run.result()
-      let result = TaskResult(task: one.task, digest: tensor.digest, computeMilliseconds: one.computeMilliseconds, tensor: tensor)
+      let result = TaskResult(
+        task: one.task, digest: tensor.digest, computeMilliseconds: one.computeMilliseconds, checksum: tensor.checksum, tensor: tensor)
       return .finished(result, steps: UInt32(clamping: one.run.steps))
     } catch {
       return failure(one.task, error)

@@ -87,6 +87,14 @@ struct Serve: AsyncParsableCommand {
   @Option(help: "Memory for the images and drafts written last: 48MB, 1GiB.")
   var cacheBytes = ByteCount(bytes: 48 << 20)
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Drafts that the next stage takes up at once stay in so much memory, and are not written: 1GiB. A broker that is killed has their samples \
+      begun anew, with the same bytes. 0: every draft is written.
+      """, valueName: "bytes"))
+  var draftsInMemory = ByteCount(bytes: 0)
+
   @Option(help: "trace, debug, info, notice, warning, error or critical.")
   var logLevel = "info"
 
@@ -168,6 +176,7 @@ struct Serve: AsyncParsableCommand {
       clients: try BindAddress(bind), workers: try bindWorkers.map { text in try BindAddress(text) }, dataDirectory: data ?? "",
       isInsecureAllowed: insecure, keys: keys, limits: limits)
     configuration.cacheBytes = Int(clamping: cacheBytes.bytes)
+    configuration.draftBytes = Int(clamping: draftsInMemory.bytes)
     return configuration
   }
 }

@@ -9,7 +9,8 @@ struct WireCommand: AsyncParsableCommand {
       Latency and rate of messages are those of libzmq's perf programs (local_lat, remote_lat, local_thr, remote_thr, inproc_lat, \
       inproc_thr), once on its C API and once on Weir's sockets. Then tensors go from one worker to another: through zmq_proxy over TCP, through \
       the proxy of libzmq's proxy_thr, which passes on references within a process, and through weir-broker, which lies beside this program, \
-      with its journal in memory and on the disk; and SQLite writes the same tensors by itself.
+      with journal and drafts in memory (the median of five runs, by turns with zmq_proxy), and with everything on the disk; and SQLite \
+      writes the same tensors by itself.
       """)
 
   @Option(help: ArgumentHelp("Bytes of the messages between two sockets.", valueName: "list"))

@@ -141,6 +141,8 @@ struct ServiceTests {
           sent += 1
           continue
         }
+        // ZeroMQ may hear a little late that there is room again, when all that was sent is answered.
+        if accepted == sent { continue }
         let reply = try peers.nextReply()
         guard case .accepted = reply else {
           Issue.record("after \(accepted) of \(sent): \(reply)")

@@ -6,7 +6,7 @@ extension FleetTests {
   @Suite struct ChaosTests {
     static let scenarios: [ChaosScenario] = [
       .workerKilled, .poison, .queueBound, .cancelStorm, .clientDies, .kills, .batchInvariance, .deadlines, .liar, .writePoints,
-      .partitions, .filesExhausted, .clockJumps,
+      .draftsLost, .partitions, .filesExhausted, .clockJumps,
     ]
 
     /// Two at a time, in fleets of their own: one alone leaves nearly half of two cores idle.

@@ -66,7 +66,7 @@ enum AnyMessage: Hashable {
       .result(
         TaskResult(
           task: taskRef(&random), digest: random.bytes(32), computeMilliseconds: real(&random), firstStep: random.number(),
-          tensor: tensor(&random, "x0"))),
+          checksum: random.number(), tensor: tensor(&random, "x0"))),
       .failure(taskRef(&random), reason: name(&random), permanent: random.flag()), .beat(running: random.list(upTo: 8, taskProgress)),
       .goodbye(reason: name(&random)),
     ]

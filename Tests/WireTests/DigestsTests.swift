@@ -34,6 +34,19 @@ import Testing
     }
   }
 
+  /// As xxHash's own `xxhsum -H3` prints them.
+  @Test func checksums() {
+    #expect([UInt8]().withUnsafeBytes { checksum($0) } == 0x2d06_8005_38d3_94c2)
+    #expect(Array("abc".utf8).withUnsafeBytes { checksum($0) } == 0x78af_5f94_892f_3950)
+    var bytes = [UInt8](repeating: 7, count: 100_000)
+    let whole = bytes.withUnsafeBytes { checksum($0) }
+    for position in stride(from: 0, to: bytes.count, by: 997) {
+      bytes[position] ^= 1 << UInt8(position % 8)
+      #expect(bytes.withUnsafeBytes { checksum($0) } != whole, "bit \(position % 8) of byte \(position)")
+      bytes[position] ^= 1 << UInt8(position % 8)
+    }
+  }
+
   @Test func million() {
     #expect(
       hex(sha256([UInt8](repeating: UInt8(ascii: "a"), count: 1_000_000)))

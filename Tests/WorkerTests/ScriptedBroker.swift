@@ -27,7 +27,10 @@ actor ScriptedBroker {
   /// Binds free ports, answers `locate` from now on, and returns the public endpoint.
   func open() throws -> BrokerEndpoint {
     let clients = try Socket(context, .router)
-    let workers = try Socket(context, .router)
+    var options = SocketOptions()
+    // All that a test sends, however late ZeroMQ hears that there is room again.
+    options.sendHighWaterMark = 1_000
+    let workers = try Socket(context, .router, options)
     try clients.bind("tcp://127.0.0.1:*")
     try workers.bind("tcp://127.0.0.1:*")
     let endpoint = try #require(BrokerEndpoint(try clients.lastEndpoint))

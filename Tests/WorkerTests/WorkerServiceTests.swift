@@ -120,7 +120,6 @@ import ZeroMQ
         let noise = (0..<length).map { _ in UInt8.random(in: 0...255, using: &random) }
         try? await broker.sendRaw([Frame(noise)], to: peer)
         try? await broker.sendRaw([Frame(Array(valid[0].bytes.dropLast(length % 20 + 1)))], to: peer)
-        // Room in the queue again.
         try await broker.send(.beat, to: peer)
         _ = try await broker.next { if case .beat = $0.message { () } else { nil } }
       }

@@ -31,10 +31,10 @@ for entry in wire["transports"]:
 for entry in wire["relays"]:
     size = f"{entry['bytes'] / 1024:.0f} KiB"
     share = entry["broker_in_memory_per_s"] / entry["proxy_per_s"]
-    rows.append((f"tensors of {size} handed on, a second: broker with its journal in memory, `zmq_proxy` over TCP",
+    rows.append((f"tensors of {size} handed on, a second: broker with journal and drafts in memory, `zmq_proxy` over TCP",
                  f"{entry['broker_in_memory_per_s']:,.0f}, {entry['proxy_per_s']:,.0f} ({share:.0%})"))
     share = entry["broker_on_disk_per_s"] / entry["sqlite_per_s"]
-    rows.append((f"the same, a second: broker with its journal on the disk, what SQLite alone writes",
+    rows.append((f"the same, a second: broker with everything on the disk, what SQLite alone writes",
                  f"{entry['broker_on_disk_per_s']:,.0f}, {entry['sqlite_per_s']:,.0f} ({share:.0%})"))
 for name, text in [("pipeline", "stages of 10, 20 and 40 ms, workers in proportion"), ("pipeline-5ms", "the same, 5 ms away from the broker")]:
     report = read(name)

@@ -22,6 +22,10 @@ void CLinuxShims_set_thread_name(const char *name);
 /// -1 and errno on failure: ESRCH if `parent` has ended already.
 int CLinuxShims_signal_when_parent_ends(int signal, int parent);
 
+/// From now on memory that was freed, of large pieces too, stays with the C library, which hands it out again without a page fault.
+/// `CLinuxShims_release_freed_memory` gives it back all the same.
+void CLinuxShims_keep_freed_memory(void);
+
 /// Gives memory that was freed back to the kernel, if it is more than `spare` bytes: what a burst took stays with the C library otherwise.
 void CLinuxShims_release_freed_memory(unsigned long spare);
 

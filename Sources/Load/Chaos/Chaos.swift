@@ -59,6 +59,7 @@ package struct Chaos: Sendable {
     case .workerKilled: try await workerKilled(settings)
     case .workerFrozen: try await workerFrozen(settings)
     case .brokerKilled: try await brokerKilled(settings)
+    case .draftsLost: try await draftsLost(settings)
     case .shortLives: try await shortLives(settings)
     case .stageDies: try await stageDies(settings)
     case .slowReader: try await slowReader(settings)

@@ -4,6 +4,7 @@ package enum ChaosScenario: String, CaseIterable, Sendable {
   case workerKilled = "worker-killed"
   case workerFrozen = "worker-frozen"
   case brokerKilled = "broker-killed"
+  case draftsLost = "drafts-lost"
   case shortLives = "short-lives"
   case stageDies = "stage-dies"
   case slowReader = "slow-reader"
@@ -35,7 +36,7 @@ package enum ChaosScenario: String, CaseIterable, Sendable {
   /// Those that say as much about networks as about hash chains; the others are about time, which networks would only make longer.
   package var isForNetworks: Bool {
     switch self {
-    case .workerKilled, .workerFrozen, .brokerKilled, .rollingRestart, .clientDies, .kills, .batchInvariance: true
+    case .workerKilled, .workerFrozen, .brokerKilled, .draftsLost, .rollingRestart, .clientDies, .kills, .batchInvariance: true
     default: false
     }
   }
@@ -45,6 +46,7 @@ package enum ChaosScenario: String, CaseIterable, Sendable {
     case .workerKilled: "1: a worker of each stage is killed at work; the lost steps are counted"
     case .workerFrozen: "2: workers are stopped for longer than their leases, then go on"
     case .brokerKilled: "3: the broker is killed again and again while jobs are submitted and finish"
+    case .draftsLost: "3: drafts are in the broker's memory only: asked to stop, it writes them; killed, it has their samples begun anew"
     case .shortLives: "5: every worker lives an exponentially distributed time and ends by SIGKILL, SIGSEGV or SIGTERM"
     case .stageDies: "6: all workers of a stage die; the broker's memory stays flat, and all goes on when they return"
     case .slowReader: "8: a client asks for thousands of images and never reads; others are served, and nothing vanishes"

@@ -71,6 +71,35 @@ func brokerKilled(_ settings: Chaos.Settings) async throws -> [String: Double] {
   }
 }
 
+func draftsLost(_ settings: Chaos.Settings) async throws -> [String: Double] {
+  try await ChaosFleet.with(settings, .init(deadMilliseconds: 1_000, brokerOptions: ["--drafts-in-memory", "64MiB"])) { fleet in
+    let (samples, steps) = (UInt32(6), fleet.steps([4, 4, 4], cascade: [3, 2, 2]))
+    /// - Returns: of the samples whose drafts waited, those that began anew.
+    func begunAnew(_ number: Int, after signal: Int32) async throws -> (anew: Int, of: Int) {
+      let submission = fleet.submission(number, samples: samples, steps: steps)
+      try await fleet.rehearse(submission)
+      // Until it is given up: what a worker was given before is in its own memory.
+      await fleet.signal("sr64-1", SIGSTOP)
+      while try await fleet.client.workers().contains(where: { $0.stage == "sr64" }) { try await Task.sleep(for: .milliseconds(50)) }
+      let job = try await fleet.client.submit(submission).job
+      let count = submission.runs.reduce(0) { $0 + $1.count }
+      _ = try await fleet.wait(for: job, "all drafts waited") { $0.stage("base32")?.done == count }
+      let old = await fleet.pid("broker")
+      await fleet.signal("broker", signal)
+      _ = try await fleet.runningBroker(after: old)
+      await fleet.signal("sr64-1", SIGCONT)
+      try await fleet.verify(job, of: submission)
+      let repeated = try await fleet.client.history(of: job).filter { $0.stage == 0 && $0.number > UInt32(UInt16.max) }
+      return (Set(repeated.map(\.sample)).count, Int(count))
+    }
+    let stopped = try await begunAnew(1, after: SIGTERM)
+    try expect(stopped.anew == 0, "of \(stopped.of) samples \(stopped.anew) began anew, though the broker was asked to stop")
+    let killed = try await begunAnew(2, after: SIGKILL)
+    try expect(killed.anew == killed.of, "of \(killed.of) samples whose drafts went with the broker \(killed.anew) began anew")
+    return ["images": Double(stopped.of + killed.of), "begun_anew": Double(killed.anew)]
+  }
+}
+
 func shortLives(_ settings: Chaos.Settings) async throws -> [String: Double] {
   let mean = 2_000.0
   return try await ChaosFleet.with(settings, .init(perStage: 2)) { fleet in

@@ -47,6 +47,8 @@ struct Checker {
   private var watchers: [JobID: Set<Question>] = [:]
   /// Samples whose input the disk lost.
   var damaged: Set<TensorKey> = []
+  /// Drafts that were in memory only, and that nobody needs to remember any more.
+  var lostDrafts: Set<TensorKey> = []
   /// What liars made.
   private var lies: Set<TensorClaim> = []
   /// What the disk will have once all that was said is written.
@@ -98,6 +100,7 @@ struct Checker {
     for job in acknowledged where journal.jobs[job] == nil && !journal.forgotten.contains(job) {
       note(.accepted, "job \(job) is not on disk")
     }
+    lostDrafts.formUnion(journal.unwritten.keys)
     leases = [:]
     for job in journal.jobs.values where job.ending == nil {
       for (index, sample) in job.samples.enumerated() where sample.isLeased {
@@ -199,11 +202,17 @@ struct Checker {
         return note(.fencing, "a checkpoint of \(task) because of \(event)")
       }
       expect(lease.peer == peer && lease.attempt == ref.attempt, .fencing, "a checkpoint of \(ref), but attempt \(lease.attempt) is on")
-    case .stageDone(let task, _, _): leases[task] = nil
+    case .stageDone(let task, _, _), .draftDone(let task, _, _):
+      leases[task] = nil
+      if case .worker(let peer, .result) = event, let process = peers[peer]?.process {
+        expect(!quarantined.contains(process), .quarantine, "a result of \(task) is taken from \(process.name), which is quarantined")
+      }
     case .sampleFailed(let job, let index, _): checkFailure(job, index, event, actions, now)
     case .restarted(let ref): checkRestart(ref, event)
     case .finished(let job, let state, _):
       leases = leases.filter { $0.key.job != job }
+      // If a failed sample is tried again, it begins anew.
+      lostDrafts.formUnion(books.unwritten.keys.filter { $0.job == job })
       tellWatchers(of: job, state, actions)
     case .chosen(let job, let cancelled):
       leases = leases.filter { $0.key.job != job || !cancelled.contains($0.key.sample) }
@@ -218,10 +227,7 @@ struct Checker {
       // The broker may have died before it heard whose it is.
       guard !attempt.worker.isEmpty, let first = firstSteps[task] else { break }
       expect(attempt.firstStep == first, .history, "\(task) is said to have begun at step \(attempt.firstStep), and was told \(first)")
-    case .pipeline, .pipelineForgotten, .accepted, .failuresCounted, .checkpointDropped, .forgotten, .retried: break
-    }
-    if case .stageDone(let task, _, _) = record, case .worker(let peer, .result) = event, let process = peers[peer]?.process {
-      expect(!quarantined.contains(process), .quarantine, "a result of \(task) is taken from \(process.name), which is quarantined")
+    case .pipeline, .pipelineForgotten, .accepted, .failuresCounted, .checkpointDropped, .forgotten, .retried, .draftKept: break
     }
   }
 
@@ -233,16 +239,18 @@ struct Checker {
     case .retried(let job, let tasks):
       guard let record = journal.jobs[job]?.record else { return note(.records, "a retry of the unknown job \(job)") }
       checkRoom(for: tasks.reduce(0) { $0 + stageCount - Int($1.task.stage) }, of: record, journal)
-    case .stageDone(let task, let outcome, let output):
+    case .stageDone(let task, let outcome, let output), .draftDone(let task, let outcome, let output):
       guard let job = journal.jobs[task.job]?.record else { return note(.records, "the end of \(task), which is unknown") }
       let key = TensorKey(job: task.job, sample: task.sample, stage: task.stage)
       // What the disk lost meanwhile was right when it was handed out.
-      let input = task.stage == 0 ? nil : journal.outputs[TensorKey(job: task.job, sample: task.sample, stage: task.stage - 1)]
+      let source = TensorKey(job: task.job, sample: task.sample, stage: task.stage &- 1)
+      let input = task.stage == 0 ? nil : journal.outputs[source] ?? journal.unwritten[source]
       let isBlind = task.stage > 0 && input == nil
       let isLie = lies.contains(TensorClaim(task: task, digest: output.digest))
       let isRight = isBlind || isLie || output == oracle.output(of: task, job, input: input)
       expect(isRight && outcome.digest.bytes == output.digest, .bytes, "the output of \(task)")
       damaged.remove(key)
+      lostDrafts.remove(key)
     case .sampleFailed(let job, let index, let reason):
       guard let sample = journal.jobs[job]?.samples[Int(index)] else { return note(.records, "the failure of an unknown sample") }
       let input = TensorKey(job: job, sample: index, stage: UInt32(max(sample.outcomes.count, 1) - 1))
@@ -278,12 +286,13 @@ struct Checker {
   }
 
   private mutating func checkRestart(_ ref: TaskRef, _ event: Event) {
-    guard case .tensorsLost(let lost, .input) = event, lost.task.job == ref.task.job, lost.task.sample == ref.task.sample else {
-      return note(.eviction, "\(ref) begins anew because of \(event)")
-    }
+    guard case .tensorsLost(let lost, let which) = event, which != .checkpoint, lost.task.job == ref.task.job,
+      lost.task.sample == ref.task.sample
+    else { return note(.eviction, "\(ref) begins anew because of \(event)") }
     let input = TensorKey(job: lost.task.job, sample: lost.task.sample, stage: lost.task.stage - 1)
     expect(
-      damaged.contains(input) && leases[lost.task]?.attempt == lost.attempt, .eviction, "\(ref) begins anew, though \(lost) was not lost")
+      (which == .input ? damaged : lostDrafts).contains(input) && leases[lost.task]?.attempt == lost.attempt, .eviction,
+      "\(ref) begins anew, though \(lost) was not lost")
     leases[lost.task] = nil
   }
 

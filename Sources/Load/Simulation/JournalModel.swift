@@ -6,6 +6,8 @@ package struct JournalModel {
   package private(set) var pipelines: [PipelineInfo] = []
   package private(set) var jobs: [JobID: JobSnapshot] = [:]
   package private(set) var outputs: [TensorKey: WireTensor] = [:]
+  /// Drafts that were done and not written.
+  package private(set) var unwritten: [TensorKey: WireTensor] = [:]
   package private(set) var checkpoints: [TaskID: [WireTensor]] = [:]
   package private(set) var forgotten: Set<JobID> = []
   /// By the last bits of their number: a journal remembers the last sixteen of a stage.
@@ -71,7 +73,16 @@ package struct JournalModel {
     case .checkpointDropped(let task):
       change(task) { $0.checkpoint = nil }
       checkpoints[task] = nil
-    case .stageDone(let task, let outcome, let output): finish(task, outcome, output)
+    case .stageDone(let task, let outcome, let output):
+      finish(task, outcome)
+      outputs[TensorKey(job: task.job, sample: task.sample, stage: task.stage)] = output
+    case .draftDone(let task, let outcome, let output):
+      finish(task, outcome)
+      unwritten[TensorKey(job: task.job, sample: task.sample, stage: task.stage)] = output
+    case .draftKept(let task, _, let output):
+      let key = TensorKey(job: task.job, sample: task.sample, stage: task.stage)
+      expect(unwritten.removeValue(forKey: key) == output, "the draft \(key) is kept, and was not done")
+      outputs[key] = output
     case .sampleFailed(let job, let sample, let reason): fail(job, sample, reason)
     case .restarted(let ref): restart(ref)
     case .finished(let job, let state, let time):
@@ -86,6 +97,7 @@ package struct JournalModel {
       expect(jobs.removeValue(forKey: job)?.ending != nil, "job \(job) is forgotten before its end")
       forgotten.insert(job)
       outputs = outputs.filter { $0.key.job != job }
+      unwritten = unwritten.filter { $0.key.job != job }
       attempts = attempts.filter { $0.key.task.job != job }
     case .chosen(let job, let cancelled): choose(job, cancelled)
     case .retried(let job, let tasks): retry(job, tasks)
@@ -115,7 +127,7 @@ package struct JournalModel {
     }
   }
 
-  private mutating func finish(_ task: TaskID, _ outcome: StageOutcome, _ output: WireTensor) {
+  private mutating func finish(_ task: TaskID, _ outcome: StageOutcome) {
     let isLast = Int(task.stage) + 1 == jobs[task.job]?.record.options.count
     change(task) {
       $0.attempt = isLast ? 0 : AttemptNumber.none(asIn: $0.attempt)
@@ -126,7 +138,6 @@ package struct JournalModel {
     }
     stagesDone += 1
     drop(task.job, task.sample)
-    outputs[TensorKey(job: task.job, sample: task.sample, stage: task.stage)] = output
   }
 
   private mutating func fail(_ job: JobID, _ sample: UInt32, _ reason: String) {
@@ -190,6 +201,7 @@ package struct JournalModel {
   private mutating func drop(_ job: JobID, _ sample: UInt32) {
     for stage in 0..<UInt32(jobs[job]?.record.options.count ?? 0) {
       outputs[TensorKey(job: job, sample: sample, stage: stage)] = nil
+      unwritten[TensorKey(job: job, sample: sample, stage: stage)] = nil
       checkpoints[TaskID(job: job, sample: sample, stage: stage)] = nil
     }
   }

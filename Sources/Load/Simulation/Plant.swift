@@ -35,6 +35,7 @@ package enum Plant: String, CaseIterable, Sendable {
   case keySharedAcrossTenants = "key-shared-across-tenants"
   case blameTheHonest = "blame-the-honest"
   case forgetQuarantine = "forget-quarantine"
+  case forgetDrafts = "forget-drafts"
 
   package var explanation: String {
     switch self {
@@ -73,6 +74,7 @@ package enum Plant: String, CaseIterable, Sendable {
     case .keySharedAcrossTenants: "a key that two tenants use is the first one's job"
     case .blameTheHonest: "of two workers with different results the other one is quarantined"
     case .forgetQuarantine: "a restart forgets who is quarantined"
+    case .forgetDrafts: "a draft that is not written is not held in memory either"
     }
   }
 }

@@ -22,9 +22,11 @@ struct SimulatedBroker: ~Copyable {
   static let workerPort: UInt32 = 7711
 
   let limits: BrokerLimits
+  private let draftBytes: Int
   var core: BrokerCore?
   var life = 0
   var journal = JournalModel()
+  var drafts: DraftMemory
   var saboteur: Saboteur
   var random: SplitMix64
   var frozenUntil: Int64 = 0
@@ -52,6 +54,8 @@ struct SimulatedBroker: ~Copyable {
 
   init(_ plan: SimulationPlan, _ plant: Plant?) {
     limits = plan.limits
+    draftBytes = plan.draftBytes
+    drafts = DraftMemory(limit: draftBytes)
     saboteur = Saboteur(plant)
     random = .stream(plan.seed, 1)
   }
@@ -78,8 +82,12 @@ struct SimulatedBroker: ~Copyable {
     self.core = consume core
   }
 
+  /// What is in memory and nowhere else.
+  func draft(_ key: TensorKey) -> WireTensor? { saboteur.plant == .forgetDrafts ? nil : drafts[key] }
+
   mutating func die() {
     core = nil
+    drafts = DraftMemory(limit: draftBytes)
     life += 1
     records = []
     messages = []

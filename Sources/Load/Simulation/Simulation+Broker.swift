@@ -63,7 +63,7 @@ extension Simulation {
     note("broker -> \(action)")
     switch action {
     case .persist(let record):
-      broker.records.append(record)
+      broker.records.append(broker.drafts.take(record))
       broker.said += 1
     case .wake(let milliseconds):
       let time = broker.time(ofWake: broker.saboteur.plant == .leaseByWallClock ? milliseconds - wallStart : milliseconds)
@@ -178,7 +178,7 @@ extension Simulation {
   }
 
   private func reply(to order: ImageOrder) -> ClientReply {
-    guard let tensor = broker.journal.outputs[order.key] else {
+    guard let tensor = broker.draft(order.key) ?? broker.journal.outputs[order.key] else {
       // A draft is gone if its sample moved on, or ended, in the turn that was asked for it.
       let isDraft = Int(order.key.stage) + 1 < plan.pipeline.stages.count
       if !isDraft, !checker.damaged.contains(order.key) { checker.note(.bytes, "image \(order.key) is not on disk") }
@@ -205,13 +205,13 @@ extension Simulation {
     var assignment = Assignment(
       task: order.task, label: order.label, seed: order.seed, options: order.options, truncated: order.truncated)
     if let input = order.input {
-      guard let tensor = broker.journal.outputs[input] else {
+      guard let tensor = broker.draft(input) ?? broker.journal.outputs[input] else {
         // The sample may have moved on, or ended, in the turn that leased it.
         let task = order.task.task
-        if broker.journal.openSample(task) != nil, !checker.damaged.contains(input) {
-          checker.note(.bytes, "the input of \(task) is not on disk")
+        if broker.journal.openSample(task) != nil, !checker.damaged.contains(input), !checker.lostDrafts.contains(input) {
+          checker.note(.bytes, "the input of \(task) is neither on disk nor in memory")
         }
-        return tellBroker(.tensorsLost(order.task, .input))
+        return tellBroker(.tensorsLost(order.task, broker.journal.unwritten[input] == nil ? .input : .draft))
       }
       assignment.lowRes = tensor
     }

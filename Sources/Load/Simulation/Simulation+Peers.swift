@@ -114,6 +114,7 @@ extension Simulation {
       if plan.machines[index].lies, case .finished(let result, let steps) = report {
         var lie = flipped(result, bit: UInt32(index % 20))
         lie.digest = lie.tensor.digest
+        lie.checksum = lie.tensor.checksum
         checker.lied(lie)
         report = .finished(lie, steps: steps)
       }

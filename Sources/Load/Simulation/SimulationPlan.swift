@@ -159,6 +159,12 @@ struct SimulationPlan {
     return liar
   }
 
+  /// For drafts that are not written; none in most runs. From a stream of its own, for it came later than the rest.
+  var draftBytes: Int {
+    var random = SplitMix64.stream(seed, 1_000)
+    return random.chance(0.4) ? Int.random(in: 12...400, using: &random) : 0
+  }
+
   var hasLiars: Bool { machines.contains(where: \.lies) }
 
   private static func pipeline(_ random: inout SplitMix64) -> PipelineInfo {

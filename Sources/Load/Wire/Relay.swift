@@ -14,11 +14,12 @@ actor Relay {
     var resolution: UInt32
     var tensors: Int
     var warmUp: Int
-    /// Tensors on their way at a time.
-    var open = Relay.inFlight
+    /// Tensors on their way at a time: large ones fewer, or they would be in no processor's cache.
+    var open: Int { min(Relay.inFlight, max(2, Relay.bytesInFlight / Int(12 * resolution * resolution))) }
   }
 
   static let inFlight = 64
+  private static let bytesInFlight = 24 << 20
   private static let samplesPerJob = 16
   private static let smallResolution: UInt32 = 8
 
@@ -28,7 +29,7 @@ actor Relay {
   private let client: Socket
   private var workers: [Socket] = []
   private let pipeline: PipelineInfo
-  private let outputs: [(tensor: WireTensor, digest: [UInt8])]
+  private let outputs: [(tensor: WireTensor, digest: [UInt8], checksum: UInt64)]
   private var submitted = 0
   private var done = 0
   private var goal: (count: Int, reached: CheckedContinuation<Void, Never>)?
@@ -62,7 +63,7 @@ actor Relay {
       let count = Int(3 * side * side)
       let tensor = try WireTensor(
         name: "x0", floats: (0..<count).map { _ in Float.random(in: -1...1, using: &random) }, shape: [3, side, side])
-      return (tensor, tensor.digest)
+      return (tensor, tensor.digest, tensor.checksum)
     }
     pipeline = PipelineInfo(
       name: "relay", digest: sha256(Array("relay \(plan.resolution)".utf8)), labels: ["a"],
@@ -134,7 +135,9 @@ actor Relay {
           let output = outputs[number]
           try socket.send(
             try WireCodec.encode(
-              .result(TaskResult(task: assignment.task, digest: output.digest, computeMilliseconds: 0, tensor: output.tensor))))
+              .result(
+                TaskResult(
+                  task: assignment.task, digest: output.digest, computeMilliseconds: 0, checksum: output.checksum, tensor: output.tensor))))
         case .settled: if number == 1 { done += 1 }
         case .disconnect(let reason): throw Broken("the broker sends worker \(number) away: \(reason)")
         }

@@ -12,17 +12,22 @@ final class CoreDriver {
   var now: Int64 = 1_000
   var replies: [(peer: PeerID, request: UInt64, reply: ClientReply)] = []
   var commands: [(peer: PeerID, command: WorkerCommand)] = []
-  /// All that was persisted so far.
+  /// All that was written so far.
   var records: [Record] = []
   var logs: [(level: String, text: String)] = []
   private var wake: Int64?
   private var nextJob: UInt64 = 100
   private let limits: BrokerLimits
+  private let draftBytes: Int
+  private var drafts: DraftMemory
   private let access: AccessList?
   /// Of the messages that follow.
   var sender = Sender()
 
-  init(_ limits: BrokerLimits = BrokerLimits(), access: AccessList? = nil) {
+  /// - Parameter draftBytes: for drafts that are not written.
+  init(_ limits: BrokerLimits = BrokerLimits(), access: AccessList? = nil, draftBytes: Int = 0) {
+    self.draftBytes = draftBytes
+    drafts = DraftMemory(limit: draftBytes)
     self.limits = limits
     self.access = access
     core = BrokerCore(limits: limits, access: access, at: Instant(milliseconds: 1_000, unixMilliseconds: 1_000_000))
@@ -35,8 +40,9 @@ final class CoreDriver {
     for action in core.handle(event, from: sender, at: instant) {
       switch action {
       case .persist(let record):
-        store.apply(record)
-        records.append(record)
+        let written = drafts.take(record)
+        store.apply(written)
+        records.append(written)
       case .wake(let time): wake = time
       case .log(let level, let text): logs.append((level.rawValue, text))
       case .reply, .image, .history, .command, .assign: messages.append(action)
@@ -60,7 +66,7 @@ final class CoreDriver {
   }
 
   private func deliver(_ order: ImageOrder, _ peer: PeerID, _ request: UInt64) {
-    guard let tensor = store.outputs[order.key] else {
+    guard let tensor = drafts[order.key] ?? store.outputs[order.key] else {
       Issue.record("no tensor for \(order)")
       return
     }
@@ -75,7 +81,7 @@ final class CoreDriver {
     var assignment = Assignment(
       task: order.task, label: order.label, seed: order.seed, options: order.options, truncated: order.truncated)
     if let input = order.input {
-      guard let tensor = store.outputs[input] else { return handle(.tensorsLost(order.task, .input)) }
+      guard let tensor = drafts[input] ?? store.outputs[input] else { return handle(.tensorsLost(order.task, .draft)) }
       assignment.lowRes = tensor
     }
     if let step = order.checkpointStep {
@@ -100,6 +106,7 @@ final class CoreDriver {
 
   /// The broker is killed and started again on its records.
   func restart() {
+    drafts = DraftMemory(limit: draftBytes)
     core = BrokerCore(limits: limits, access: access, restoring: store.snapshot, at: instant)
     wake = nil
     replies = []

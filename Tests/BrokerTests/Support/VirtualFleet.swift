@@ -108,7 +108,7 @@ final class VirtualFleet {
   private func handle(_ event: Event) {
     for action in core.handle(event, at: Instant(milliseconds: now, unixMilliseconds: UInt64(now) + 1_000_000)) {
       switch action {
-      case .persist(.stageDone(let task, _, let output)):
+      case .persist(.stageDone(let task, _, let output)), .persist(.draftDone(let task, _, let output)):
         outputs[TensorKey(job: task.job, sample: task.sample, stage: task.stage)] = output
       case .persist(.accepted(let record)): tenants[record.id] = record.terms.tenant
       case .persist(.finished(let job, let state, _)): ended[job] = (state, now)

@@ -1117,10 +1117,14 @@ struct  Weir__V1__Result
    * the step it was given to go on from
    */
   uint32_t first_step;
+  /*
+   * XXH3 (64 bits, no seed) of the tensor's data; 0: none
+   */
+  uint64_t checksum;
 };
 #define WEIR__V1__RESULT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&weir__v1__result__descriptor) \
-    , NULL, {0,NULL}, 0, 0 }
+    , NULL, {0,NULL}, 0, 0, 0 }
 
 
 struct  Weir__V1__Failure
