@@ -8,9 +8,6 @@ extension BrokerCore {
   mutating func compare(_ result: TaskResult, with outcome: StageOutcome, from worker: Worker) {
     guard let digest = ContentDigest(result.digest) else { return }
     let ref = result.task
-    if let lease = leases[ref.task], lease.isTrial, lease.worker == worker.peer, lease.attempt == ref.attempt {
-      return judge(ref.task, digest, by: worker)
-    }
     guard outcome.numerics == worker.hello.numerics, outcome.digest != digest else { return }
     log(
       .critical,
@@ -65,7 +62,10 @@ extension BrokerCore {
     }
   }
 
-  private mutating func judge(_ task: TaskID, _ digest: ContentDigest, by worker: Worker) {
+  /// The result of a trial.
+  mutating func judge(_ result: TaskResult, by worker: Worker) {
+    let task = result.task.task
+    guard let digest = ContentDigest(result.digest) else { return abandonTrial(task) }
     dropLease(task)
     guard let guilty = quarantine.settle(task, digest) else {
       return log(

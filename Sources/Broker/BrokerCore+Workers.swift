@@ -288,6 +288,10 @@ extension BrokerCore {
     let sample = job.samples[Int(task.sample)]
     // Its word is worth nothing.
     if worker.isQuarantined { return send(.settled(ref), to: worker) }
+    if heldLease(ref, by: worker)?.isTrial == true {
+      judge(result, by: worker)
+      return send(.settled(ref), to: worker)
+    }
     // It was made from an output that the disk lost since, and the one in its place may be of another numerics class.
     guard AttemptNumber.none(asIn: ref.attempt) == AttemptNumber.none(asIn: sample.attempt) else { return send(.settled(ref), to: worker) }
     if sample.stage > Int(task.stage) {

@@ -36,6 +36,33 @@ struct QuarantineTests {
     return workers.filter { $0.quarantine != nil }.map(\.name)
   }
 
+  /// A finished sample does not remember that it began anew; its trial ends all the same.
+  @Test func aSampleThatBeganAnewIsTried() throws {
+    let two = makePipeline()
+    let driver = CoreDriver(draftBytes: 1 << 20)
+    driver.hello("a", makeHello("a", pipeline: two))
+    _ = driver.submit()
+    driver.finish(try #require(driver.takeAssignments("a").first), at: "a", pipeline: two)
+    driver.restart()
+    driver.hello("z", makeHello("z", pipeline: two, stage: 1))
+    driver.hello("a", makeHello("a", pipeline: two))
+    let first = try #require(driver.takeAssignments("a").first)
+    #expect(AttemptNumber.isRestarted(first.task.attempt))
+    driver.pass(5_000, beating: "z")
+    driver.hello("b", makeHello("b", pipeline: two))
+    driver.pass(200, beating: "b", "z")
+    let second = try #require(driver.takeAssignments("b").first)
+    driver.finish(second, at: "b", pipeline: two)
+    driver.hello("a", makeHello("a", pipeline: two))
+    driver.handle(.worker("a", wrong(first)))
+    driver.drain(["z"], pipeline: two)
+    driver.hello("c", makeHello("c", pipeline: two))
+    let trial = try #require(driver.takeAssignments("c").first)
+    driver.finish(trial, at: "c", pipeline: two)
+    #expect(quarantined(driver) == ["a"])
+    #expect(driver.core.footprint.leases == 0)
+  }
+
   @Test(arguments: ["a", "b"]) func aThirdWorkerTellsWhoIsWrong(liar: String) throws {
     let driver = CoreDriver()
     try dispute(driver, liar: PeerID(Array(liar.utf8)))

@@ -206,9 +206,9 @@ extension Simulation {
       task: order.task, label: order.label, seed: order.seed, options: order.options, truncated: order.truncated)
     if let input = order.input {
       guard let tensor = broker.draft(input) ?? broker.journal.outputs[input] else {
-        // The sample may have moved on, or ended, in the turn that leased it.
+        // The sample may have moved on, or ended, in the turn that leased it, or in the one after it, which waits for the disk.
         let task = order.task.task
-        if broker.journal.openSample(task) != nil, !checker.damaged.contains(input), !checker.lostDrafts.contains(input) {
+        if checker.books.openSample(task) != nil, !checker.damaged.contains(input), !checker.lostDrafts.contains(input) {
           checker.note(.bytes, "the input of \(task) is neither on disk nor in memory")
         }
         return tellBroker(.tensorsLost(order.task, broker.journal.unwritten[input] == nil ? .input : .draft))
