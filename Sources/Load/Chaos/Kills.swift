@@ -6,11 +6,13 @@ import Synchronization
 /// A checkpoint may take so long from the thread that computes to the broker's disk, on a machine with more to do than cores.
 private let arrivalMilliseconds = 100
 
-/// Random signals at random moments over a fleet at work: kills and stops of workers and of the broker, and workers that are asked to leave.
+/// Random signals at random moments over a fleet at work: kills and stops of workers and of the broker, and workers that are asked to leave. With
+/// an odd seed drafts are in the broker's memory only.
 func kills(_ settings: Chaos.Settings) async throws -> [String: Double] {
   let isSynthetic = settings.engine == .synthetic
   let shape = ChaosFleet.Shape(
-    perStage: 2, stepMilliseconds: 5, slots: 2, threads: 1, deadMilliseconds: isSynthetic ? 600 : 1_500, checkpointMilliseconds: 200)
+    perStage: 2, stepMilliseconds: 5, slots: 2, threads: 1, deadMilliseconds: isSynthetic ? 600 : 1_500, checkpointMilliseconds: 200,
+    brokerOptions: settings.seed.isMultiple(of: 2) ? [] : ["--drafts-in-memory", "64MiB"])
   // A worker that loads networks needs longer to be at work again.
   let pauses = isSynthetic ? 50...600 : 300...1_500
   let diary = Diary()

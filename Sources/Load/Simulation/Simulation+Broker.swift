@@ -63,6 +63,8 @@ extension Simulation {
     note("broker -> \(action)")
     switch action {
     case .persist(let record):
+      // Its client changed its mind again.
+      if case .retried(let job, _) = record { broker.cancelled.removeAll { $0 == job } }
       broker.records.append(broker.drafts.take(record))
       broker.said += 1
     case .wake(let milliseconds):
