@@ -40,10 +40,11 @@ for name, text in [("pipeline", "stages of 10, 20 and 40 ms, workers in proporti
     report = read(name)
     if report:
         rows.append((f"pipeline efficiency, {text}", spread(report, lambda run: 100 * run["efficiency"], 1) + " %"))
-added = read("added")
-if added:
-    rows.append(("a stage adds to its one step, with a commit to the disk, at 50 % load of evenly spaced jobs, ms: p50, p99",
-                 spread(added, lambda run: run["hop_ms"]["p50"], 1) + ", " + spread(added, lambda run: run["hop_ms"]["p99"], 1)))
+for name, text in [("added", "evenly spaced jobs, 5 workers a stage"), ("added-poisson", "Poisson arrivals, 16 workers a stage")]:
+    report = read(name)
+    if report:
+        rows.append((f"a stage adds to its one step, with a commit to the disk, at 50 % load, {text}, ms: p50, p99",
+                     spread(report, lambda run: run["hop_ms"]["p50"], 1) + ", " + spread(report, lambda run: run["hop_ms"]["p99"], 1)))
 for percent in (50, 70):
     step, request = read(f"step-{percent}"), read(f"request-{percent}")
     if step and request:
