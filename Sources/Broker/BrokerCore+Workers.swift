@@ -367,7 +367,8 @@ extension BrokerCore {
     return sample.stage > Int(ref.task.stage) || AttemptNumber.none(asIn: ref.attempt) < AttemptNumber.none(asIn: sample.attempt)
   }
 
-  /// A draft passes through in a hurry, and one in which its maker went wrong about the digest can be made again. What is kept fits its digest.
+  /// Whether the tensor arrived as it was sent. An image fits its digest before anybody is told of it. A draft passes through in a hurry: its
+  /// digest is looked at if it is read from the disk, and if its maker went wrong about that, it can be made again.
   private func isWhole(_ result: TaskResult, of job: Job) -> Bool {
     if result.checksum != 0, job.goesOn(after: Int(result.task.task.stage)) { return result.tensor.checksum == result.checksum }
     return result.tensor.digest == result.digest
