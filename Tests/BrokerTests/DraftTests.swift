@@ -189,9 +189,11 @@ struct DraftTests {
 
   // MARK: Broker
 
-  /// A broker with drafts in memory and a worker of the first stage only, and what is on its disk then; another one on the disk with workers of
-  /// some stages.
-  func stagesDoneAgain(copiesDisk: Bool) async throws -> [UInt32] {
+  /// A broker with drafts in memory has a worker of the first stage only; then another one, on its disk, has workers of both.
+  ///
+  /// - Parameter copiesDisk: the other one finds what is on the disk while the first still runs; else what it leaves when it stops.
+  /// - Returns: the samples whose first stage was done again.
+  func samplesDoneAgain(copiesDisk: Bool) async throws -> [UInt32] {
     let copy = TemporaryFolder()
     let two = makePipeline()
     var job: JobID?
@@ -243,17 +245,20 @@ struct DraftTests {
         }
         #expect(image.tensor == Oracle.image(label: 1, seed: 3 + UInt64(index), pipeline: two, options: status.options))
       }
-      guard case .history(let attempts) = try peers.ask(.history(id, sample: 0)) else { return }
+      guard case .history(let attempts) = try peers.ask(.history(id, sample: 0)) else {
+        Issue.record("no history")
+        return
+      }
       again = attempts.filter { $0.stage == 0 && $0.number > 1 && $0.state == .done }.map(\.sample)
     }
     return again
   }
 
   @Test func aBrokerThatStopsWritesItsDrafts() async throws {
-    #expect(try await stagesDoneAgain(copiesDisk: false) == [])
+    #expect(try await samplesDoneAgain(copiesDisk: false) == [])
   }
 
   @Test func aBrokerThatIsKilledLosesOnlyTime() async throws {
-    #expect(try await stagesDoneAgain(copiesDisk: true) == [0, 1, 2, 3, 4])
+    #expect(try await samplesDoneAgain(copiesDisk: true) == [0, 1, 2, 3, 4])
   }
 }

@@ -228,6 +228,15 @@ final class ChaosFleet: Sendable {
     throw Broken("for a minute there was no broker")
   }
 
+  /// Waits until the stage's workers, which are at work no more, have been given up.
+  func waitUntilNobodyServes(_ stage: String) async throws {
+    for _ in 0..<1_200 {
+      if try await !client.workers().contains(where: { $0.stage == stage }) { return }
+      try await Task.sleep(for: .milliseconds(50))
+    }
+    throw Broken("for a minute the workers of \(stage) were not given up")
+  }
+
   /// Resident memory of the broker, in MiB.
   func brokerMemory() async -> Double {
     guard let pid = await fleet.pids["broker"] else { return 0 }

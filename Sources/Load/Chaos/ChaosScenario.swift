@@ -68,7 +68,8 @@ package enum ChaosScenario: String, CaseIterable, Sendable {
     case .clockJumps: "19: the wall clock jumps by an hour, forth and back: leases and deadlines go by another clock"
     case .strangers:
       "20: a fleet with keys at work, and damaged messages, wrong keys, none, and bytes that are no messages; nobody is answered"
-    case .kills: "many random SIGKILLs, SIGTERMs, SIGSTOPs and SIGCONTs over workers and broker (--kills)"
+    case .kills:
+      "many random SIGKILLs, SIGTERMs, SIGSTOPs and SIGCONTs over workers and broker (--kills); with an odd --seed drafts are in memory"
     case .batchInvariance:
       "13: a sample alone, among others that come and go at each step, on any worker, slots and threads: the same bytes"
     case .deadlines: "14: what expires in the queue never starts, what expires at work stops and leaves its slot to others"

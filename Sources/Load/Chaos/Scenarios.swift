@@ -1,3 +1,4 @@
+import Broker
 import Client
 import Glibc
 import SeededRandom
@@ -80,7 +81,7 @@ func draftsLost(_ settings: Chaos.Settings) async throws -> [String: Double] {
       try await fleet.rehearse(submission)
       // Until it is given up: what a worker was given before is in its own memory.
       await fleet.signal("sr64-1", SIGSTOP)
-      while try await fleet.client.workers().contains(where: { $0.stage == "sr64" }) { try await Task.sleep(for: .milliseconds(50)) }
+      try await fleet.waitUntilNobodyServes("sr64")
       let job = try await fleet.client.submit(submission).job
       let count = submission.runs.reduce(0) { $0 + $1.count }
       _ = try await fleet.wait(for: job, "all drafts waited") { $0.stage("base32")?.done == count }
@@ -89,7 +90,7 @@ func draftsLost(_ settings: Chaos.Settings) async throws -> [String: Double] {
       _ = try await fleet.runningBroker(after: old)
       await fleet.signal("sr64-1", SIGCONT)
       try await fleet.verify(job, of: submission)
-      let repeated = try await fleet.client.history(of: job).filter { $0.stage == 0 && $0.number > UInt32(UInt16.max) }
+      let repeated = try await fleet.client.history(of: job).filter { $0.stage == 0 && AttemptNumber.isRestarted($0.number) }
       return (Set(repeated.map(\.sample)).count, Int(count))
     }
     let stopped = try await begunAnew(1, after: SIGTERM)

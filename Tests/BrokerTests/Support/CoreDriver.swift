@@ -81,7 +81,9 @@ final class CoreDriver {
     var assignment = Assignment(
       task: order.task, label: order.label, seed: order.seed, options: order.options, truncated: order.truncated)
     if let input = order.input {
-      guard let tensor = drafts[input] ?? store.outputs[input] else { return handle(.tensorsLost(order.task, .draft)) }
+      guard let tensor = drafts[input] ?? store.outputs[input] else {
+        return handle(.tensorsLost(order.task, store.unwritten[input] == nil ? .input : .draft))
+      }
       assignment.lowRes = tensor
     }
     if let step = order.checkpointStep {
