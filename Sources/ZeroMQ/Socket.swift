@@ -231,6 +231,7 @@ package final class Socket {
   private func set(_ options: SocketOptions) throws(ZeroMQError) {
     try set(ZMQ_SNDHWM, max(1, options.sendHighWaterMark))
     try set(ZMQ_RCVHWM, max(1, options.receiveHighWaterMark))
+    try set(ZMQ_SNDBUF, options.sendBufferBytes)
     try set(ZMQ_LINGER, milliseconds(options.linger))
     try set(ZMQ_MAXMSGSIZE, options.maxFrameBytes)
     try set(ZMQ_RECONNECT_IVL, max(1, milliseconds(options.reconnect)))
