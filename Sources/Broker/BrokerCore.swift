@@ -5,6 +5,9 @@ import Wire
 ///
 /// There is one of it, for jobs, workers and leases are objects, which a copy would share.
 package struct BrokerCore: ~Copyable {
+  /// Of a result: two records of the task that ended and one of the next, and two messages.
+  private static let usualActions = 5
+
   /// What it was started with; `limits` is what holds, with the terms that the access list gives its tenants.
   let configured: BrokerLimits
   var limits: BrokerLimits
@@ -69,6 +72,7 @@ package struct BrokerCore: ~Copyable {
   package mutating func handle(_ arrivals: some Sequence<Arrival>, at now: Instant) -> [Action] {
     self.now = max(self.now, now.milliseconds)
     unixNow = now.unixMilliseconds
+    actions.reserveCapacity(Self.usualActions * arrivals.underestimatedCount)
     for arrival in arrivals {
       if let access {
         sender = arrival.sender

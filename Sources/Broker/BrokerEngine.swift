@@ -305,8 +305,11 @@ final class BrokerEngine {
       sendWaitingImages(now)
       swap(&messages, &sending)
       if !records.isEmpty {
+        let count = records.count
         journalThread.begin(.commit(records))
         records = []
+        // The next turn is much like this one.
+        records.reserveCapacity(count)
         gatheredBytes = 0
       } else if sending.isEmpty {
         guard isTidyingDue, !waits else { break }

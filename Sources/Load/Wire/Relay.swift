@@ -18,7 +18,7 @@ actor Relay {
     var open: Int { min(Relay.inFlight, max(2, Relay.bytesInFlight / Int(12 * resolution * resolution))) }
   }
 
-  static let inFlight = 64
+  static let inFlight = 128
   private static let bytesInFlight = 24 << 20
   private static let samplesPerJob = 16
   private static let smallResolution: UInt32 = 8
