@@ -16,6 +16,9 @@ package final class TensorFiles {
     package var fileBytes = 64 << 20
     /// So much that nobody uses may lie about. Before files go the log has to be emptied, which takes a moment.
     package var unusedBytes = 256 << 20
+    /// Of so many files before the newest the kernel may keep in its cache what was written. Without a bound it takes ever new memory, which can
+    /// cost ten times as much as memory that was just freed.
+    package var cachedFiles: Int64 = 4
 
     package init() {}
 
@@ -143,6 +146,7 @@ package final class TensorFiles {
       done += count
     }
     let place = TensorPlace(file: current, offset: end, count: bytes.count)
+    reader.uncache(current - limits.cachedFiles, from: end, to: place.end)
     end = place.end
     used[current, default: 0] += place.pages
     return place
@@ -151,6 +155,7 @@ package final class TensorFiles {
   private func beginFile() {
     if descriptor >= 0 { unsynced.append(descriptor) }
     descriptor = -1
+    reader.uncache(current - limits.cachedFiles, from: end, to: nil)
     older[current] = Int64(end / TensorPlace.pageBytes)
     current += 1
     end = 0

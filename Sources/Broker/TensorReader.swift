@@ -55,6 +55,15 @@ final class TensorReader {
     return descriptor
   }
 
+  /// Has the kernel's cache let go of a part of a file, if there is one.
+  ///
+  /// - Parameter end: `nil`: all that follows.
+  func uncache(_ file: Int64, from start: Int, to end: Int?) {
+    // At worst it stays in the cache.
+    guard let descriptor = try? open(file) else { return }
+    posix_fadvise(descriptor, off_t(start), off_t(end.map { $0 - start } ?? 0), POSIX_FADV_DONTNEED)
+  }
+
   /// It is about to be removed.
   func close(_ file: Int64) {
     if let descriptor = descriptors.removeValue(forKey: file) { Glibc.close(descriptor) }

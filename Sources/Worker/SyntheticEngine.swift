@@ -165,6 +165,8 @@ package final class SyntheticEngine: Engine {
     private static let stateName = "checkpoint.chain"
     private let plan: Plan
     private var chain: [UInt8]
+    /// Made in the last step's time, as a network makes its own.
+    private var output: [Float]?
     private(set) var step: Int
     var steps: Int { plan.steps }
     // Its stages can't be guided.
@@ -192,6 +194,17 @@ package final class SyntheticEngine: Engine {
       hash.add(UInt64(step))
       chain = hash.digest()
       step += 1
+      if step == steps { output = values() }
+    }
+
+    private func values() -> [Float] {
+      var random = SplitMix64(seed: chain.prefix(8).reduce(0) { $0 << 8 | UInt64($1) })
+      let count = 3 * plan.resolution * plan.resolution
+      return [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+        // 24 bits each: every value in [-1, 1) is exact.
+        for index in 0..<count { buffer[index] = Float(random.next() >> 40) * 0x1p-23 - 1 }
+        initialized = count
+      }
     }
 
     func checkpoint() throws -> TaskCheckpoint {
@@ -200,15 +213,9 @@ package final class SyntheticEngine: Engine {
     }
 
     func result() throws -> WireTensor {
-      var random = SplitMix64(seed: chain.prefix(8).reduce(0) { $0 << 8 | UInt64($1) })
-      let count = 3 * plan.resolution * plan.resolution
-      let floats = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
-        // 24 bits each: every value in [-1, 1) is exact.
-        for index in 0..<count { buffer[index] = Float(random.next() >> 40) * 0x1p-23 - 1 }
-        initialized = count
-      }
       let side = UInt32(plan.resolution)
-      return try WireTensor(name: plan.outputName, floats: floats, shape: [3, side, side])
+      // One that was resumed after its last step has none yet.
+      return try WireTensor(name: plan.outputName, floats: output ?? values(), shape: [3, side, side])
     }
   }
 

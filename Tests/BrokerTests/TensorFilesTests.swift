@@ -42,6 +42,29 @@ struct TensorFilesTests {
     return try Journal(directory: folder.path, tensors: limits)
   }
 
+  /// Whether this file system can do without its cache, which one that lies in memory cannot.
+  func cacheCanGo() throws -> Bool {
+    let path = folder.path + "/probe"
+    try Data(repeating: 1, count: 4_096).write(to: URL(fileURLWithPath: path))
+    let descriptor = Glibc.open(path, O_RDONLY)
+    defer { close(descriptor) }
+    #expect(fsync(descriptor) == 0)
+    posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+    return try cachedPages(path) == 0
+  }
+
+  /// Pages of a file that the kernel has in its cache.
+  func cachedPages(_ path: String) throws -> Int {
+    let bytes = try #require(FileManager.default.attributesOfItem(atPath: path)[.size] as? Int)
+    let descriptor = Glibc.open(path, O_RDONLY)
+    defer { close(descriptor) }
+    let memory = try #require(mmap(nil, bytes, PROT_READ, MAP_SHARED, descriptor, 0))
+    defer { munmap(memory, bytes) }
+    var pages = [UInt8](repeating: 0, count: (bytes + 4_095) / 4_096)
+    #expect(mincore(memory, bytes, &pages) == 0)
+    return pages.count { $0 & 1 != 0 }
+  }
+
   func tidy(_ journal: Journal) throws { for _ in 0..<1_000 where journal.isUntidy { try journal.tidy() } }
 
   @Test func placesAreNumbers() {
@@ -55,6 +78,23 @@ struct TensorFilesTests {
       #expect(!TensorPlace.values(ofFile: file + 1).contains(place.journalValue))
     }
     for value in [Int64.min, -1, 0, .max] { #expect(TensorPlace(journalValue: value).journalValue == value) }
+  }
+
+  @Test func theKernelNeedNotCacheWhatIsOld() throws {
+    var limits = TensorFiles.Limits()
+    limits.fileBytes = 100_000
+    limits.cachedFiles = 2
+    let journal = try Journal(directory: folder.path, tensors: limits)
+    try journal.commit([.pipeline(pipeline), accepted(job, samples: 24)])
+    for sample in 0..<24 as Range<UInt32> { try journal.commit([try done(sample, large(UInt64(sample)))]) }
+    let numbers = files.tensorFiles.keys.sorted()
+    #expect(numbers.count > 6)
+    if try cacheCanGo() {
+      #expect(try cachedPages(files.tensors(numbers[numbers.count - 1])) > 0)
+      for file in numbers.dropLast(4) { #expect(try cachedPages(files.tensors(file)) == 0, "tensor file \(file)") }
+    }
+    for sample in 0..<24 as Range<UInt32> { #expect(try journal.output(key(sample)) == large(UInt64(sample))) }
+    try journal.close()
   }
 
   @Test func whatIsLargeLiesBesideTheJournal() throws {
