@@ -166,7 +166,7 @@ package final class SyntheticEngine: Engine {
     private let plan: Plan
     private var chain: [UInt8]
     /// Made in the last step's time, as a network makes its own.
-    private var output: [Float]?
+    private var output: WireTensor?
     private(set) var step: Int
     var steps: Int { plan.steps }
     // Its stages can't be guided.
@@ -194,17 +194,19 @@ package final class SyntheticEngine: Engine {
       hash.add(UInt64(step))
       chain = hash.digest()
       step += 1
-      if step == steps { output = values() }
+      if step == steps { output = try? makeOutput() }
     }
 
-    private func values() -> [Float] {
+    private func makeOutput() throws -> WireTensor {
       var random = SplitMix64(seed: chain.prefix(8).reduce(0) { $0 << 8 | UInt64($1) })
       let count = 3 * plan.resolution * plan.resolution
-      return [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+      let floats = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
         // 24 bits each: every value in [-1, 1) is exact.
         for index in 0..<count { buffer[index] = Float(random.next() >> 40) * 0x1p-23 - 1 }
         initialized = count
       }
+      let side = UInt32(plan.resolution)
+      return try WireTensor(name: plan.outputName, floats: floats, shape: [3, side, side])
     }
 
     func checkpoint() throws -> TaskCheckpoint {
@@ -212,11 +214,8 @@ package final class SyntheticEngine: Engine {
         step: UInt32(step), tensors: [try WireTensor(name: Self.stateName, dtype: .u8, shape: [32], data: Frame(chain))])
     }
 
-    func result() throws -> WireTensor {
-      let side = UInt32(plan.resolution)
-      // One that was resumed after its last step has none yet.
-      return try WireTensor(name: plan.outputName, floats: output ?? values(), shape: [3, side, side])
-    }
+    // One that was resumed after its last step has none yet.
+    func result() throws -> WireTensor { try output ?? makeOutput() }
   }
 
   /// Fields to be hashed, each with its length or of fixed length, so that no two lists of fields give the same bytes.

@@ -46,6 +46,7 @@ package final class Socket {
   package func bind(_ endpoint: String) throws(ZeroMQError) {
     let handle = try opened("bind")
     try Self.checkPort(endpoint, "bind")
+    try limitSendBuffer(to: endpoint)
     guard zmq_bind(handle, endpoint) == 0 else { throw ZeroMQError(errno: zmq_errno(), operation: "bind", endpoint: endpoint) }
   }
 
@@ -53,6 +54,7 @@ package final class Socket {
   package func connect(_ endpoint: String) throws(ZeroMQError) {
     let handle = try opened("connect")
     try Self.checkPort(endpoint, "connect")
+    try limitSendBuffer(to: endpoint)
     guard zmq_connect(handle, endpoint) == 0 else { throw ZeroMQError(errno: zmq_errno(), operation: "connect", endpoint: endpoint) }
   }
 
@@ -185,6 +187,16 @@ package final class Socket {
     return handle
   }
 
+  /// Limits what the kernel holds of a connection's bytes within this machine. By itself it would let 4 MiB grow, which no processor's cache
+  /// holds: a quarter fewer tensors get through. Between machines that is right, for the path may be long.
+  private func limitSendBuffer(to endpoint: String) throws(ZeroMQError) {
+    let isLocal = ["tcp://127.", "tcp://localhost:", "tcp://[::1]:"].contains { endpoint.hasPrefix($0) }
+    try set(ZMQ_SNDBUF, isLocal ? Self.localSendBuffer : -1)
+  }
+
+  /// In bytes; the kernel counts its own overhead and allows twice as much.
+  private static let localSendBuffer: Int32 = 256 << 10
+
   /// ZeroMQ takes port numbers modulo 65,536.
   private static func checkPort(_ endpoint: String, _ operation: String) throws(ZeroMQError) {
     guard endpoint.hasPrefix("tcp://"), let colon = endpoint.lastIndex(of: ":") else { return }
@@ -231,7 +243,6 @@ package final class Socket {
   private func set(_ options: SocketOptions) throws(ZeroMQError) {
     try set(ZMQ_SNDHWM, max(1, options.sendHighWaterMark))
     try set(ZMQ_RCVHWM, max(1, options.receiveHighWaterMark))
-    try set(ZMQ_SNDBUF, options.sendBufferBytes)
     try set(ZMQ_LINGER, milliseconds(options.linger))
     try set(ZMQ_MAXMSGSIZE, options.maxFrameBytes)
     try set(ZMQ_RECONNECT_IVL, max(1, milliseconds(options.reconnect)))

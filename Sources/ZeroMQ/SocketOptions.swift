@@ -18,10 +18,6 @@ package struct SocketOptions: Hashable, Sendable {
   package var sendHighWaterMark: Int32 = 8
   /// Messages received and not yet read, a peer; at least 1.
   package var receiveHighWaterMark: Int32 = 8
-  /// What the kernel holds of a TCP connection's bytes that the peer has not confirmed, at most; it counts its own overhead and allows twice as
-  /// much. By itself it would let 4 MiB grow, which on one machine no processor's cache holds: a quarter fewer tensors get through. A path of 50 ms
-  /// there and back still takes some 8 MB/s.
-  package var sendBufferBytes: Int32 = 256 << 10
   /// How long `close` goes on sending in the background what is queued.
   package var linger: Duration = .zero
   /// A frame larger than this closes the connection it came from. ZeroMQ allocates what a peer announces, up to this.
