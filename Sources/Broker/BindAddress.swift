@@ -1,3 +1,5 @@
+import ZeroMQ
+
 /// Where a socket listens: `tcp://address:port`, port 0 or `*` for any free one.
 package struct BindAddress: Hashable, Sendable, CustomStringConvertible {
   package var host: String
@@ -29,7 +31,7 @@ package struct BindAddress: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  var isLoopback: Bool { host.hasPrefix("127.") || host == "[::1]" }
+  var isLoopback: Bool { ZeroMQ.isLoopback(description) }
   var isIPv6: Bool { host.hasPrefix("[") }
 
   package var description: String { "tcp://\(host):\(port == 0 ? "*" : String(port))" }

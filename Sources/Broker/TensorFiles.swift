@@ -146,6 +146,7 @@ package final class TensorFiles {
       done += count
     }
     let place = TensorPlace(file: current, offset: end, count: bytes.count)
+    // Bit by bit, for all of a file at once would keep a commit waiting.
     reader.uncache(current - limits.cachedFiles, from: end, to: place.end)
     end = place.end
     used[current, default: 0] += place.pages

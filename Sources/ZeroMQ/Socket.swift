@@ -187,11 +187,10 @@ package final class Socket {
     return handle
   }
 
-  /// Limits what the kernel holds of a connection's bytes within this machine. By itself it would let 4 MiB grow, which no processor's cache
-  /// holds: a quarter fewer tensors get through. Between machines that is right, for the path may be long.
+  /// Limits what the kernel holds of a connection's bytes within this machine. By itself it lets up to 4 MiB gather, with which a tenth fewer
+  /// tensors of 48 KiB get through a broker, and a fifth fewer of 768 KiB. Between machines that is right, for the path may be long.
   private func limitSendBuffer(to endpoint: String) throws(ZeroMQError) {
-    let isLocal = ["tcp://127.", "tcp://localhost:", "tcp://[::1]:"].contains { endpoint.hasPrefix($0) }
-    try set(ZMQ_SNDBUF, isLocal ? Self.localSendBuffer : -1)
+    try set(ZMQ_SNDBUF, isLoopback(endpoint) ? Self.localSendBuffer : -1)
   }
 
   /// In bytes; the kernel counts its own overhead and allows twice as much.

@@ -34,11 +34,14 @@ struct TensorFilesTests {
 
   func key(_ sample: UInt32, stage: UInt32 = 0) -> TensorKey { TensorKey(job: job, sample: sample, stage: stage) }
 
-  /// - Parameter unused: bytes that may lie about.
-  func open(_ unused: Int = 0) throws -> Journal {
+  /// - Parameters:
+  ///   - unused: bytes that may lie about.
+  ///   - cached: files that the kernel may keep in its cache beside the newest.
+  func open(_ unused: Int = 0, cached: Int64 = 4) throws -> Journal {
     var limits = TensorFiles.Limits()
     limits.fileBytes = 100_000
     limits.unusedBytes = unused
+    limits.cachedFiles = cached
     return try Journal(directory: folder.path, tensors: limits)
   }
 
@@ -81,10 +84,7 @@ struct TensorFilesTests {
   }
 
   @Test func theKernelNeedNotCacheWhatIsOld() throws {
-    var limits = TensorFiles.Limits()
-    limits.fileBytes = 100_000
-    limits.cachedFiles = 2
-    let journal = try Journal(directory: folder.path, tensors: limits)
+    let journal = try open(cached: 2)
     try journal.commit([.pipeline(pipeline), accepted(job, samples: 24)])
     for sample in 0..<24 as Range<UInt32> { try journal.commit([try done(sample, large(UInt64(sample)))]) }
     let numbers = files.tensorFiles.keys.sorted()

@@ -63,9 +63,10 @@ import Wire
 }
 
 private enum Chromium {
-  static let path = ["chromium", "chromium-headless-shell", "chromium-browser", "google-chrome"].map { "/usr/bin/\($0)" }.first {
-    FileManager.default.isExecutableFile(atPath: $0)
-  }
+  /// Of those that `ops/test` looks for.
+  static let path = ["chromium", "chromium-headless-shell", "chromium-browser", "google-chrome"].lazy.flatMap { name in
+    (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map { "\($0)/\(name)" }
+  }.first { FileManager.default.isExecutableFile(atPath: $0) }
 
   /// Opens a page without a screen.
   ///
