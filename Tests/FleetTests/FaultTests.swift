@@ -14,9 +14,9 @@ extension FleetTests {
       try await Fleet.with(.synthetic(stepMilliseconds: 10), deadMilliseconds: Fleet.quickDeath) { fleet in
         let client = try await fleet.client
         let job = try await client.submit(submission).job
-        var states = client.watch(job).makeAsyncIterator()
+        var states = JobStates(job, of: client)
         for stage in syntheticStages {
-          _ = try await next(&states) { $0.hasBegun(stage) }
+          try await states.first { $0.hasBegun(stage) }
           try await fleet.replaceWorker(stage, name: "\(stage)-1")
         }
         #expect(try await client.finished(job).state == .done)
@@ -30,9 +30,9 @@ extension FleetTests {
         var keyed = submission
         keyed.key = "once"
         let job = try await client.submit(keyed).job
-        var states = client.watch(job).makeAsyncIterator()
+        var states = JobStates(job, of: client)
         for stage in syntheticStages {
-          _ = try await next(&states) { $0.hasBegun(stage) }
+          try await states.first { $0.hasBegun(stage) }
           try await fleet.replaceBroker()
           let again = try await client.submit(keyed)
           #expect(again.job == job && again.duplicate)
@@ -50,8 +50,8 @@ extension FleetTests {
       try await Fleet.with(.synthetic(stepMilliseconds: 10)) { fleet in
         let client = try await fleet.client
         let job = try await client.submit(submission).job
-        var states = client.watch(job).makeAsyncIterator()
-        _ = try await next(&states) { $0.hasBegun("base32") }
+        var states = JobStates(job, of: client)
+        try await states.first { $0.hasBegun("base32") }
         let leaving = try await fleet.worker("base32-1")
         await leaving.signal(SIGTERM)
         #expect(try await leaving.end() == 0)
@@ -66,8 +66,8 @@ extension FleetTests {
       try await Fleet.with(.synthetic(stepMilliseconds: 10)) { fleet in
         let client = try await fleet.client
         let job = try await client.submit(submission).job
-        var states = client.watch(job).makeAsyncIterator()
-        _ = try await next(&states) { $0.hasBegun("base32") }
+        var states = JobStates(job, of: client)
+        try await states.first { $0.hasBegun("base32") }
         let endpoints = [await fleet.endpoint, await fleet.workerEndpoint]
         for (number, endpoint) in endpoints.enumerated() {
           let garbage = try Garbage(seed: UInt64(number))

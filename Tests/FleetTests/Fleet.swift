@@ -157,16 +157,25 @@ actor Fleet {
   }
 }
 
-/// The next state of a watched job that fits.
-func next(
-  _ states: inout AsyncThrowingStream<JobStatus, any Error>.Iterator, _ fits: (JobStatus) -> Bool
-) async throws -> JobStatus {
-  var last: JobStatus?
-  while let status = try await states.next(isolation: #isolation) {
-    if fits(status) { return status }
-    last = status
+/// What a watched job's states tell, which may be of several stages at once.
+struct JobStates {
+  private var coming: AsyncThrowingStream<JobStatus, any Error>.Iterator
+  private var last: JobStatus?
+
+  init(_ job: JobID, of client: WeirClient) { coming = client.watch(job).makeAsyncIterator() }
+
+  /// The last state seen, if it fits, or else the next one that does.
+  @discardableResult
+  mutating func first(where fits: (JobStatus) -> Bool) async throws -> JobStatus {
+    while true {
+      if let last, fits(last) { return last }
+      guard let next = try await coming.next(isolation: #isolation) else {
+        throw Program.Unexpected(
+          description: "the job ended without what the test waited for; its last state: \(String(describing: last))")
+      }
+      last = next
+    }
   }
-  throw Program.Unexpected(description: "the job ended without what the test waited for; its last state: \(String(describing: last))")
 }
 
 extension WeirClient {

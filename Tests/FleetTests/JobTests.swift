@@ -78,12 +78,12 @@ extension FleetTests {
           broker: await fleet.endpoint, options: .init(resendAfter: .seconds(60), patience: .seconds(60), watchSilence: .seconds(60)))
         let long = Submission(runs: [SampleRun(label: "0", seed: 0, count: 8)], options: steps(20, 1000, 1000))
         let job = try await client.submit(long).job
-        var states = client.watch(job).makeAsyncIterator()
-        _ = try await next(&states) { $0.hasBegun("sr64") }
+        var states = JobStates(job, of: client)
+        try await states.first { $0.hasBegun("sr64") }
         let cancelled = try await client.cancel(job)
         #expect(cancelled.stopped > 0 && cancelled.tooLate == 0)
         #expect(cancelled.stopped + cancelled.queued == 8)
-        let last = try await next(&states) { $0.state.isFinal }
+        let last = try await states.first { $0.state.isFinal }
         #expect(last.state == .cancelled)
 
         // The slots are free for others now, and the cancelled job does not move any more.

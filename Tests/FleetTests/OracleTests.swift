@@ -98,16 +98,16 @@ extension FleetTests {
     @Test func twoWorkersAStageAndOneOfEachKilled() async throws {
       let pipeline = try TinyPipeline()
       defer { pipeline.remove() }
-      let flags = ["--steps", "base8=30,sr16=12,sr32=8"]
+      let flags = ["--steps", "base8=40,sr16=60,sr32=80"]
       let oracle = try await Oracle(pipeline, count: 8)
       let long = try await Oracle(pipeline, count: 2, flags)
       try await Fleet.with(.cascade(pipeline: pipeline.folder), perStage: 2, slots: 3, deadMilliseconds: Fleet.quickDeath) { fleet in
         try await expectFiles(oracle, count: 8, from: fleet)
         let client = try await fleet.client
         try await expectFiles(long, count: 2, from: fleet, flags) { job in
-          var states = client.watch(job).makeAsyncIterator()
+          var states = JobStates(job, of: client)
           for stage in TinyPipeline.stages {
-            _ = try await next(&states) { $0.hasBegun(stage) }
+            try await states.first { $0.hasBegun(stage) }
             try await fleet.replaceWorker(stage, name: "\(stage)-1")
           }
         }
