@@ -113,7 +113,7 @@ package actor LoadRun {
         each.append(outcome.latency)
         labels = try await client.status(of: job).labels.count
       }
-      times[kind.alone] = each.sorted()[each.count / 2]
+      times[kind.alone] = quantile(0.5, of: each)
     }
     return settings.mix.kinds.map { times[$0.alone] ?? .nan }
   }

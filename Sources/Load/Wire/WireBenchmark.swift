@@ -113,16 +113,14 @@ package struct WireBenchmark: Sendable {
       let onDisk = try await relayed(resolution, tensors, in: settings.disk)
       report.relays.append(
         Relayed(
-          bytes: bytes, proxyPerS: median(rounds.map(\.proxy)),
+          bytes: bytes, proxyPerS: quantile(0.5, of: rounds.map(\.proxy)),
           proxyInprocPerS: try PlainZeroMQ.proxiedInProcess(bytes: bytes, messages: messages),
-          brokerInMemoryPerS: median(rounds.map(\.broker.rate)), brokerOnDiskPerS: onDisk.rate,
+          brokerInMemoryPerS: quantile(0.5, of: rounds.map(\.broker.rate)), brokerOnDiskPerS: onDisk.rate,
           sqlitePerS: try PlainSQLite.rate(in: settings.disk, bytes: bytes, tensors: tensors, perCommit: Relay.inFlight),
-          brokerCpu: median(rounds.map(\.broker.cpu))))
+          brokerCpu: quantile(0.5, of: rounds.map(\.broker.cpu))))
     }
     return report
   }
-
-  private func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
   private func count(_ bytes: Int) -> Int {
     max(1_000, Int(min(Self.volume.messages, Self.volume.bytes / Double(bytes)) * settings.scale))
