@@ -1,4 +1,5 @@
-/// How attempts at a stage of a sample are counted: from 1, and from 65,537 if the sample had to begin anew, so that no number is given twice.
+/// How attempts at a stage of a sample are counted: from 1, and from 65,537 if the sample had to begin anew, from 131,073 the
+/// next time, so that no number is given twice.
 package enum AttemptNumber {
   private static let perLife: UInt32 = 1 << 16
 
@@ -10,6 +11,9 @@ package enum AttemptNumber {
 
   /// How many attempts there were in the stage.
   static func count(_ attempt: UInt32) -> UInt32 { attempt & (perLife - 1) }
+
+  /// How often the sample began, the first time included.
+  package static func lives(_ attempt: UInt32) -> UInt32 { attempt / perLife + 1 }
 
   package static func isRestarted(_ attempt: UInt32) -> Bool { attempt >= perLife }
 }

@@ -250,8 +250,9 @@ extension BrokerCore {
       let reason = "the output of the stage before is damaged on the broker's disk"
       dropLease(task, as: .cancelled, because: reason)
       guard let sample = jobs[task.job]?.samples[Int(task.sample)] else { return }
-      // The same bytes can be computed again, but a disk that damages them twice would have them computed for ever.
-      if AttemptNumber.isRestarted(sample.attempt) { return fail(task, reason + ", for the second time") }
+      // The same bytes can be computed again, but for a disk that damages them every time that would be for ever.
+      let lives = AttemptNumber.lives(sample.attempt)
+      if lives >= limits.maxAttempts { return fail(task, "\(reason), and the sample began \(lives) times by now") }
       log(.error, "the output of the stage before \(ref) is damaged on disk; the sample starts again from its first stage")
       restart(task, after: sample.attempt)
     case .draft:

@@ -454,7 +454,14 @@ struct FaultTests {
     let last = try #require(driver.takeAssignments("b").first)
     #expect(last.lowRes == driver.result(again, pipeline: pipeline).tensor && last.task.attempt > next.task.attempt)
     // But not for ever.
-    driver.handle(.tensorsLost(last.task, .input))
+    var lost = last
+    for life in 3...driver.core.limits.maxAttempts {
+      driver.handle(.tensorsLost(lost.task, .input))
+      let anew = try #require(driver.takeAssignments("a").first, "life \(life)")
+      driver.finish(anew, at: "a", pipeline: pipeline)
+      lost = try #require(driver.takeAssignments("b").first, "life \(life)")
+    }
+    driver.handle(.tensorsLost(lost.task, .input))
     #expect(driver.status(job)?.state == .failed)
   }
 }

@@ -254,8 +254,8 @@ struct Checker {
     case .sampleFailed(let job, let index, let reason):
       guard let sample = journal.jobs[job]?.samples[Int(index)] else { return note(.records, "the failure of an unknown sample") }
       let input = TensorKey(job: job, sample: index, stage: UInt32(max(sample.outcomes.count, 1) - 1))
-      // Once more may be lost what was computed again.
-      if !sample.outcomes.isEmpty, damaged.contains(input), AttemptNumber.isRestarted(sample.attempt) { return }
+      // What is computed again may be lost again.
+      if !sample.outcomes.isEmpty, damaged.contains(input), AttemptNumber.lives(sample.attempt) >= limits.maxAttempts { return }
       expect(sample.failures + 1 >= limits.maxAttempts, .givenUp, "sample \(index) of \(job) after \(sample.failures) failures: \(reason)")
     default: break
     }
