@@ -12,8 +12,8 @@ package enum AttemptNumber {
   /// How many attempts there were in the stage.
   static func count(_ attempt: UInt32) -> UInt32 { attempt & (perLife - 1) }
 
-  /// How often the sample began, the first time included.
-  package static func lives(_ attempt: UInt32) -> UInt32 { attempt / perLife + 1 }
+  /// How often the sample began anew.
+  package static func restarts(_ attempt: UInt32) -> UInt32 { attempt / perLife }
 
   package static func isRestarted(_ attempt: UInt32) -> Bool { attempt >= perLife }
 }

@@ -251,8 +251,8 @@ extension BrokerCore {
       dropLease(task, as: .cancelled, because: reason)
       guard let sample = jobs[task.job]?.samples[Int(task.sample)] else { return }
       // The same bytes can be computed again, but for a disk that damages them every time that would be for ever.
-      let lives = AttemptNumber.lives(sample.attempt)
-      if lives >= limits.maxAttempts { return fail(task, "\(reason), and the sample began \(lives) times by now") }
+      let restarts = AttemptNumber.restarts(sample.attempt)
+      if restarts >= limits.maxAttempts { return fail(task, "\(reason), and the sample began anew \(restarts) times before") }
       log(.error, "the output of the stage before \(ref) is damaged on disk; the sample starts again from its first stage")
       restart(task, after: sample.attempt)
     case .draft:

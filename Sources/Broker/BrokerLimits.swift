@@ -19,8 +19,8 @@ package struct BrokerLimits: Hashable, Sendable {
   package var checkpointBytesPerSecond: UInt64 = 32 << 20
   /// How long after a restart work that was leased before waits for its worker to come back.
   package var graceMilliseconds: UInt32 = 5_000
-  /// A task is given up after this many failures in a row without a new checkpoint between them, and a sample whose tensors the disk damages after it
-  /// began this often.
+  /// A task is given up after this many failures in a row without a new checkpoint between them, and a sample whose tensors the disk damages once
+  /// it has begun anew this often.
   package var maxAttempts: UInt32 = 5
   package var maxSamplesPerJob: UInt32 = 10_000
   /// Stages still to be done, over all samples of all jobs.

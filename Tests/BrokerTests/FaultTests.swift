@@ -455,11 +455,11 @@ struct FaultTests {
     #expect(last.lowRes == driver.result(again, pipeline: pipeline).tensor && last.task.attempt > next.task.attempt)
     // But not for ever.
     var lost = last
-    for life in 3...driver.core.limits.maxAttempts {
+    for restart in 2...driver.core.limits.maxAttempts {
       driver.handle(.tensorsLost(lost.task, .input))
-      let anew = try #require(driver.takeAssignments("a").first, "life \(life)")
+      let anew = try #require(driver.takeAssignments("a").first, "restart \(restart)")
       driver.finish(anew, at: "a", pipeline: pipeline)
-      lost = try #require(driver.takeAssignments("b").first, "life \(life)")
+      lost = try #require(driver.takeAssignments("b").first, "restart \(restart)")
     }
     driver.handle(.tensorsLost(lost.task, .input))
     #expect(driver.status(job)?.state == .failed)

@@ -255,7 +255,7 @@ struct Checker {
       guard let sample = journal.jobs[job]?.samples[Int(index)] else { return note(.records, "the failure of an unknown sample") }
       let input = TensorKey(job: job, sample: index, stage: UInt32(max(sample.outcomes.count, 1) - 1))
       // What is computed again may be lost again.
-      if !sample.outcomes.isEmpty, damaged.contains(input), AttemptNumber.lives(sample.attempt) >= limits.maxAttempts { return }
+      if !sample.outcomes.isEmpty, damaged.contains(input), AttemptNumber.restarts(sample.attempt) >= limits.maxAttempts { return }
       expect(sample.failures + 1 >= limits.maxAttempts, .givenUp, "sample \(index) of \(job) after \(sample.failures) failures: \(reason)")
     default: break
     }
