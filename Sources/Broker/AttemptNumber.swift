@@ -15,5 +15,5 @@ package enum AttemptNumber {
   /// How often the sample began anew.
   package static func restarts(_ attempt: UInt32) -> UInt32 { attempt / perLife }
 
-  package static func isRestarted(_ attempt: UInt32) -> Bool { attempt >= perLife }
+  package static func isRestarted(_ attempt: UInt32) -> Bool { restarts(attempt) > 0 }
 }

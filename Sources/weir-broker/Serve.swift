@@ -72,7 +72,11 @@ struct Serve: AsyncParsableCommand {
   @Option(help: "Of running tasks' states a worker sends at most this many MiB/s; 0: no limit.")
   var checkpointMibPerSecond: UInt64 = 32
 
-  @Option(help: "A task is given up after this many failures in a row without progress.")
+  @Option(
+    help: """
+      A task is given up after this many failures in a row without progress, a sample whose tensors the disk damages once it has begun anew \
+      this often.
+      """)
   var maxAttempts: UInt32 = 5
 
   @Option(help: "Samples of finished jobs to remember; the oldest jobs are forgotten first.")

@@ -157,27 +157,6 @@ actor Fleet {
   }
 }
 
-/// What a watched job's states tell, which may be of several stages at once.
-struct JobStates {
-  private var coming: AsyncThrowingStream<JobStatus, any Error>.Iterator
-  private var last: JobStatus?
-
-  init(_ job: JobID, of client: WeirClient) { coming = client.watch(job).makeAsyncIterator() }
-
-  /// The last state seen, if it fits, or else the next one that does.
-  @discardableResult
-  mutating func first(where fits: (JobStatus) -> Bool) async throws -> JobStatus {
-    while true {
-      if let last, fits(last) { return last }
-      guard let next = try await coming.next(isolation: #isolation) else {
-        throw Program.Unexpected(
-          description: "the job ended without what the test waited for; its last state: \(String(describing: last))")
-      }
-      last = next
-    }
-  }
-}
-
 extension WeirClient {
   /// The job's final state.
   func finished(_ job: JobID) async throws -> JobStatus {

@@ -34,7 +34,7 @@ def value(lines, key="kid", seed=SEED, **wanted):
     """Of the one line that is wanted."""
     found = [line[key] for line in lines if line["seed"] == seed and all(line.get(name) == other for name, other in wanted.items())]
     if len(found) != 1:
-        sys.exit(f"{len(found)} results of {wanted}")
+        sys.exit(f"{len(found)} results of {wanted}: has the shipped cascade changed since? Remove {out}/sweeps and run ops/report/run again")
     return found[0]
 
 
